@@ -1,0 +1,118 @@
+"""Rows to predict from files of the user's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tuner.errors import UserError
+from tuner.inputs import read_input, row_index
+from tuner.tasks import find_task
+
+RTE = find_task("rte")
+COLA = find_task("cola")
+MNLI = find_task("mnli")
+ROWS = [('He said "no".', "He, too, refused."), ("Ein Fluß\u2028entsprang", "a river")]
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """The same two rows in every form, with a byte order mark, blank lines and one more column."""
+    objects = [{"more": 1, "sentence2": b, "sentence1": a} for a, b in ROWS]
+    lines = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in objects)
+    tsv = "".join(f"1\t{b}\t{a}\r\n\r\n" for a, b in ROWS)
+    csv = "".join('1,"{}","{}"\n\n'.format(b, a.replace('"', '""')) for a, b in ROWS)
+    return {
+        "tsv": write(tmp_path, "in.tsv", f"\ufeffmore\tsentence2\tsentence1\r\n{tsv}\n"),
+        "csv": write(tmp_path, "in.CSV", f"\ufeffmore,sentence2,sentence1\n{csv}"),
+        "jsonl": write(tmp_path, "in.jsonl", f"\ufeff{lines}\n\n"),
+    }
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl"])
+def test_every_form_gives_the_same_rows_in_their_order(form: str, files: dict[str, Path]) -> None:
+    table = read_input(files[form], RTE)
+    assert table.column_names == ["sentence1", "sentence2"]
+    assert list(zip(*table.to_pydict().values(), strict=True)) == ROWS
+    assert row_index(table) == [0, 1]
+
+
+def test_quotation_marks_in_a_tsv_are_characters_like_any_other(tmp_path: Path) -> None:
+    path = write(tmp_path, "in.tsv", 'sentence\n"An open quote\nand "" two\n')
+    assert read_input(path, COLA)["sentence"].to_pylist() == ['"An open quote', 'and "" two']
+
+
+def test_a_csv_field_may_hold_line_breaks(tmp_path: Path) -> None:
+    path = write(tmp_path, "in.csv", 'sentence,x\n"one\ntwo",1\nthree,2\n')
+    assert read_input(path, COLA)["sentence"].to_pylist() == ["one\ntwo", "three"]
+    path = write(tmp_path, "in.csv", 'sentence,x\n"one\ntwo",1\nthree\n')
+    with pytest.raises(UserError, match=r"in\.csv:4: the line has 1 columns"):
+        read_input(path, COLA)
+
+
+def test_glues_own_names_for_the_columns_will_do(tmp_path: Path) -> None:
+    path = write(tmp_path, "test.tsv", "index\tsentence1\tsentence2\n5\ta\tb\n")
+    table = read_input(path, MNLI)
+    assert table.to_pydict() == {"premise": ["a"], "hypothesis": ["b"], "index": [5]}
+
+
+def test_the_files_own_numbers_are_kept(tmp_path: Path) -> None:
+    numbered = write(tmp_path, "a.tsv", "id\tsentence\n7\ta\n3\tb\n")
+    assert row_index(read_input(numbered, COLA)) == [7, 3]
+    named = write(tmp_path, "b.csv", "id,sentence\nx7,a\n3,b\n")
+    assert row_index(read_input(named, COLA)) == ["x7", "3"]
+    objects = write(tmp_path, "c.jsonl", '{"idx": 4, "sentence": "a"}\n{"idx": 2, "sentence": "b"}')
+    assert row_index(read_input(objects, COLA)) == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("in.txt", "sentence\na", "the suffix '.txt' names no form; use .tsv, .csv, .jsonl"),
+        ("in.tsv", "sentence\n", "has no rows below its header"),
+        ("in.jsonl", "\n\n", "has no rows"),
+        ("in.tsv", "", "in.tsv:1: is blank; the first line must name the columns"),
+        ("in.tsv", "a\tb\n1\t2\n", "in.tsv:2: there is no column 'sentence', but a, b"),
+        ("in.csv", "Sentence\na\n", "did you mean 'Sentence'"),
+        ("in.tsv", "sentence\tb\na\tb\na\n", "in.tsv:3: the line has 1 columns, but must have 2"),
+        ("in.tsv", "sentence\tb\n\na\tb\tc\n", "in.tsv:3: the line has 3 columns"),
+        ("in.tsv", "sentence\tb\n \tx\n", "in.tsv:2: sentence is empty"),
+        ("in.tsv", "sentence\tsentence\na\tb\n", "in.tsv:1: the header names 'sentence' twice"),
+        ("in.csv", 'sentence\nok\n"no end\n', "in.csv:3: cannot be read as CSV"),
+        ("in.csv", 'sentence\n"a"b\n', "in.csv:2: cannot be read as CSV"),
+        ("in.jsonl", '{"sentence": "a"}\n{"sentence": }\n', "in.jsonl:2: is not JSON"),
+        ("in.jsonl", '["a"]\n', "in.jsonl:1: must be an object"),
+        ("in.jsonl", '{"sentence": 3}\n', "in.jsonl:1: sentence is 3, but must be text"),
+        ("in.jsonl", '{"sentence": "a"}\n{"b": "a"}', "in.jsonl:2: there is no column 'sentence'"),
+        ("in.jsonl", '{"sentence": null}\n', "in.jsonl:1: sentence is null"),
+    ],
+)
+def test_what_cannot_be_used_is_named_by_file_and_line(
+    name: str, text: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        read_input(write(tmp_path, name, text), COLA)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_input(tmp_path / "nowhere.tsv", COLA)
+    (tmp_path / "latin.tsv").write_bytes(b"sentence\na\nFlu\xdf\n")
+    with pytest.raises(UserError, match=r"latin\.tsv:3: not UTF-8"):
+        read_input(tmp_path / "latin.tsv", COLA)
+
+
+def test_glues_own_test_file_can_be_predicted(glue: Path) -> None:
+    table = read_input(glue / "RTE" / "test.tsv", RTE)
+    assert table.num_rows == 3000
+    assert row_index(table) == list(range(3000))

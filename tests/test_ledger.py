@@ -1,0 +1,220 @@
+"""The ledger by itself: a stand-in draws configurations, the journal is real."""
+
+import pytest
+
+from tuner.errors import SearchError
+from tuner.journal import Journal, read_history
+from tuner.ledger import Ledger
+from tuner.mailbox import Report
+from tuner.scheduler import Judge
+
+
+class Draws:
+    """Draws t000, t001, … and keeps what it is told."""
+
+    def __init__(self, drawn=0):
+        self.drawn = drawn
+        self.told = []
+
+    def draw(self):
+        name = f"t{self.drawn:03d}"
+        self.drawn += 1
+        return name, {"learning_rate": 1e-4, "seed": self.drawn}, self.drawn == 1
+
+    def tell(self, record):
+        self.told.append((record.name, record.status))
+
+
+class Heard:
+    def __init__(self):
+        self.events = []
+
+    def note(self, text):
+        self.events.append(("note", text))
+
+    def search_started(self, planned, slots):
+        self.events.append(("started", planned, slots))
+
+    def event(self, name, record, history):
+        self.events.append((name, record.name))
+
+    def search_ended(self, reason):
+        self.events.append(("ended", reason))
+
+
+def ledger_on(path, draws=None, *, heard=(), planned=4, slots=2, seconds=None, attempts=3):
+    journal = Journal.open(path)
+    return Ledger(
+        journal,
+        draws or Draws(len(journal.history.records)),
+        Judge(2, "max"),
+        heard,
+        objective="accuracy",
+        direction="max",
+        planned=planned,
+        slots=slots,
+        seconds=seconds,
+        attempts=attempts,
+    )
+
+
+def end(name, accuracy=0.5):
+    return Report(name, "end", 3, 9, 9, {"accuracy": accuracy}, loss=0.5)
+
+
+def rung(name, accuracy=0.5):
+    return Report(name, "rung", 1, 3, 9, {"accuracy": accuracy}, loss=0.5)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.jsonl"
+
+
+def run_to_the_end(ledger):
+    """Serve every trial that the ledger hands out; the names in that order."""
+    served = []
+    while (record := ledger.next()) != "over":
+        ledger.taken(record.name)
+        served.append(record.name)
+        ledger.result(end(record.name), "slot")
+    return served
+
+
+def test_no_more_trials_run_than_there_are_slots(path):
+    ledger = ledger_on(path)
+    first, second = ledger.next(), ledger.next()
+    assert (first.name, second.name) == ("t000", "t001")
+    assert ledger.next() == "wait"
+    ledger.result(end("t000"), "slot")
+    assert ledger.next().name == "t002"
+
+
+def test_the_plan_is_drawn_once_and_then_it_is_over(path):
+    draws = Draws()
+    ledger = ledger_on(path, draws)
+    assert run_to_the_end(ledger) == ["t000", "t001", "t002", "t003"]
+    assert ledger.close() == "complete"
+    assert draws.told == [(f"t{n:03d}", "finished") for n in range(4)]
+    assert read_history(path).reason == "complete"
+
+
+def test_an_event_is_in_the_journal_before_anyone_hears_of_it(path):
+    class Reader(Heard):
+        def event(self, name, record, history):
+            told = read_history(path).records[record.name]
+            expected = {"drawn": "drawn", "taken": "running", "finished": "finished"}[name]
+            assert told.status == expected
+            super().event(name, record, history)
+
+    reader = Reader()
+    run_to_the_end(ledger_on(path, heard=[reader], planned=1))
+    assert [event[0] for event in reader.events] == ["started", "drawn", "taken", "finished"]
+
+
+def test_a_trial_that_asha_stops_is_told_so_with_its_score(path):
+    ledger = ledger_on(path, slots=4, planned=4)
+    for _ in range(4):
+        ledger.next()
+    assert ledger.result(rung("t000", 0.9), "slot")
+    assert not ledger.result(rung("t001", 0.1), "slot")
+    record = read_history(path).records["t001"]
+    assert (record.status, record.rung_values) == ("stopped", {1: 0.1})
+
+
+def test_a_failed_trial_never_reaches_the_rungs(path):
+    ledger = ledger_on(path, slots=3, planned=3)
+    for _ in range(3):
+        ledger.next()
+    failed = Report("t000", "failed", error="the loss became nan", metrics={})
+    assert not ledger.result(failed, "slot")
+    # Were the failure on the rung, a first report there could not be the first.
+    assert ledger.result(rung("t001", 0.1), "slot")
+    assert read_history(path).records["t000"].error == "the loss became nan"
+
+
+def test_a_trial_whose_slot_died_is_handed_out_again_under_its_name(path):
+    ledger = ledger_on(path)
+    ledger.next(), ledger.next()
+    ledger.lost("t001", "the process died")
+    assert ledger.next().name == "t001"
+    ledger.result(end("t000"), "slot")
+    ledger.result(end("t001"), "slot")
+    assert run_to_the_end(ledger) == ["t002", "t003"]
+
+
+def test_a_trial_that_kills_every_slot_fails_alone(path):
+    ledger = ledger_on(path, slots=1, attempts=3)
+    for _ in range(3):
+        assert ledger.next().name == "t000"
+        ledger.lost("t000", "segmentation fault")
+    assert run_to_the_end(ledger) == ["t001", "t002", "t003"]
+    assert ledger.close() == "complete"
+    error = read_history(path).records["t000"].error
+    assert "3 times" in error
+    assert "segmentation fault" in error
+
+
+def test_a_trial_that_reports_and_then_kills_its_slot_ends_too(path):
+    ledger = ledger_on(path, slots=1, attempts=2, planned=1)
+    for _ in range(2):
+        ledger.next()
+        ledger.result(rung("t000"), "slot")
+        ledger.lost("t000", "killed")
+    assert ledger.next() == "over"
+    assert read_history(path).records["t000"].status == "failed"
+
+
+def test_slots_that_never_start_end_the_search_with_an_error(path):
+    ledger = ledger_on(path, slots=1, planned=20)
+    losses = 0
+    while (record := ledger.next()) != "over":
+        ledger.lost(record.name, "no module named torch")
+        losses += 1
+    assert losses == 6
+    with pytest.raises(SearchError, match="no module named torch"):
+        ledger.close()
+    assert read_history(path).reason == "lost"
+
+
+def test_an_interrupted_search_ends_at_the_next_reports_and_goes_on_later(path):
+    ledger = ledger_on(path)
+    ledger.next(), ledger.next()
+    ledger.stop("interrupted")
+    assert not ledger.result(rung("t000"), "slot")
+    assert ledger.next() == "wait"
+    assert not ledger.result(end("t001"), "slot")
+    assert ledger.next() == "over"
+    assert ledger.close() == "interrupted"
+    again = ledger_on(path)
+    assert run_to_the_end(again) == ["t000", "t002", "t003"]
+    assert again.close() == "complete"
+    history = read_history(path)
+    assert [record.status for record in history.records.values()] == ["finished"] * 4
+    assert history.reason == "complete"
+
+
+def test_a_spent_budget_ends_the_search(path):
+    ledger = ledger_on(path, seconds=0.0)
+    assert ledger.next() == "over"
+    assert ledger.close() == "budget"
+
+
+def test_rungs_are_remembered_by_the_next_driver(path):
+    ledger = ledger_on(path, slots=3, planned=3)
+    for _ in range(3):
+        ledger.next()
+    assert ledger.result(rung("t000", 0.9), "slot")
+    again = ledger_on(path, slots=3, planned=3)
+    for _ in range(3):
+        again.next()
+    assert not again.result(rung("t001", 0.1), "slot")
+
+
+def test_every_slot_lost_at_once_hands_all_trials_out_again(path):
+    ledger = ledger_on(path)
+    ledger.next(), ledger.next()
+    assert ledger.all_lost("Ray ran out of memory")
+    assert [ledger.next().name, ledger.next().name] == ["t000", "t001"]
+    again = ledger_on(path)
+    assert not again.all_lost("nothing ran")

@@ -1,0 +1,306 @@
+"""One attempt at a trial: its Trainer from the start or a checkpoint, to its end or its stop.
+
+Knows rungs, words and checkpoints; what becomes of an attempt that fails is for the bench to say.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from tuner import checkpoints
+from tuner.batches import GroupedBatches, Numbers, scoring_batches
+from tuner.checkpoints import Progress
+from tuner.hyperparameters import SEED, Rung
+from tuner.losses import row_losses
+from tuner.mailbox import Report, Word
+from tuner.materials import Materials
+from tuner.metrics import score
+from tuner.models import build_model
+from tuner.ranks import Ranks, TrialFailed
+from tuner.training import SlotTrainer, StepEnd, save_model, training_arguments
+from tuner.trials import Trial
+
+CHECK_EVERY = 8
+"""Steps between two looks at whether the loss is finite, where a look costs a wait for a GPU or for
+other workers."""
+
+SCORING_TOKENS = {"cpu": 8192, "gpu": 65536}
+SCORING_ROWS = 256
+"""Padded tokens and rows in a scoring batch, at most: constants, so that a score does not depend on
+the trial's batch or on the number of workers."""
+
+
+class Attempt:
+    """One run of a trial's Trainer, from the start or from a checkpoint, to its end or its stop."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        materials: Materials,
+        ranks: Ranks,
+        send: Callable[[Report], None],
+        word: Callable[[], Word],
+        unused_parameters: bool,
+    ) -> None:
+        self.trial = trial
+        self.materials = materials
+        self.ranks = ranks
+        self.send = send
+        self.word = word
+        self.unused_parameters = unused_parameters
+        self.stopped = False
+        self.check_every = CHECK_EVERY if ranks.size > 1 or materials.gpus else 1
+        self._kept = self._ticked = time.monotonic()
+        self._resumed: Progress | None = None
+        self.trainer: SlotTrainer
+
+    def run(self) -> None:
+        """Train, report at the rungs, conclude.
+
+        Raises TrialFailed where all ranks know of it, and whatever else goes wrong as it is.
+        """
+        trial, materials = self.trial, self.materials
+        rows = materials.training_rows
+        trial.cut(len(rows))
+        resume_from = self._checkpoint()
+        batch = trial.cut(len(rows))
+        configuration = trial.configuration
+        with TemporaryDirectory(prefix="tuner-") as folder:
+            arguments = training_arguments(
+                configuration,
+                batch,
+                trial.steps,
+                folder,
+                precision=materials.precision,
+                gpus=materials.gpus,
+                unused_parameters=self.unused_parameters,
+            )
+            if materials.regression and arguments.label_smoothing_factor:
+                raise ValueError(
+                    f"label_smoothing_factor is {arguments.label_smoothing_factor}, but a "
+                    "regression has no classes to smooth; leave it out"
+                )
+            # accelerate may have set the threads of a CPU worker to its own idea.
+            torch.set_num_threads(materials.threads)
+            self.trainer = SlotTrainer(
+                args=arguments,
+                model_init=partial(build_model, materials.weights),
+                rows=rows,
+                padding=materials.padding,
+                batches=GroupedBatches(
+                    rows.lengths, batch, int(configuration[SEED]), self.ranks.index
+                ),
+                regression=materials.regression,
+                callback=StepEnd(self._begin, partial(trial.mark, "update"), self._after_step),
+                keep=self._keep_checkpoint,
+                mark=trial.mark,
+            )
+            try:
+                self.trainer.train(resume_from_checkpoint=resume_from)
+                if not self.stopped:
+                    self._conclude()
+            finally:
+                self.trainer.release()
+
+    def _checkpoint(self) -> str | None:
+        """The checkpoint to go on from: one that every rank sees, written by this very trial."""
+        trial, folder = self.trial, self.trial.order.checkpoints
+        found = checkpoints.newest(folder)
+        told = self.ranks.exchange(
+            "resume", (found[1].step if found else None, checkpoints.noted_bound(folder))
+        )
+        bounds = [bound for _, bound in told if bound is not None]
+        trial.most = min([*bounds, trial.most], key=lambda most: most or math.inf)
+        if found is None or len({step for step, _ in told}) > 1:
+            return None
+        path, progress = found
+        if not progress.belongs_to(trial.configuration, self.ranks.size, trial.steps):
+            return None
+        self._resumed = progress
+        trial.most = min(progress.most, trial.most, key=lambda most: most or math.inf)
+        trial.told = max(trial.told, progress.step)
+        trial.clock.go_on_from(progress)
+        return path
+
+    def _begin(self) -> None:
+        if self._resumed is not None:
+            self.trainer.losses.go_on_from(
+                self._resumed.loss_sums[self.ranks.index], self._resumed.loss_steps
+            )
+        self.trial.clock.lap("other")
+        self._kept = self._ticked = time.monotonic()
+
+    def _after_step(self, step: int, control: Any) -> None:
+        trial = self.trial
+        trial.step = step
+        trial.mark(f"after step {step}")
+        trial.clock.lap("train")
+        self.trainer.losses.close_step(step)
+        last = step >= trial.steps
+        self._tick()
+        rung = next((rung for rung in trial.rungs() if rung.step == step), None)
+        if last or (rung is None and step % self.check_every):
+            return
+        train_loss, due = self._check()
+        if rung is not None:
+            self._pass_rung(rung, train_loss)
+        if self.stopped:
+            control.should_training_stop = True
+            return
+        control.should_save = control.should_save or due
+        trial.clock.lap("other")
+
+    def _check(self) -> tuple[float, bool]:
+        """The mean training loss over all ranks since the last report; whether a checkpoint is due.
+
+        Raises TrialFailed, on every rank, when a loss was not finite.
+        """
+        order = self.trial.order
+        due = (
+            order.checkpoints is not None
+            and time.monotonic() - self._kept >= order.checkpoint_every
+        )
+        losses = self.trainer.losses
+        told = self.ranks.exchange("losses", (*losses.read(), due))
+        bad = min((step for _, step, _, _ in told if step), default=0)
+        if bad:
+            values = [value for _, step, value, _ in told if step == bad]
+            self._diverged("the loss", math.nan if any(map(math.isnan, values)) else values[0], bad)
+        mean = sum(total for total, _, _, _ in told) / len(told) / max(1, losses.steps)
+        return mean, told[0][3]
+
+    def _diverged(self, what: str, value: float, step: int) -> None:
+        self.trial.step = step
+        raise TrialFailed(
+            f"{what} became {value} at step {step} of {self.trial.steps}; "
+            "a smaller learning rate may help"
+        )
+
+    def _pass_rung(self, rung: Rung, train_loss: float) -> None:
+        """Report and take the word; a rung that an earlier attempt reported is passed by."""
+        self.trainer.losses.start_over()
+        if rung.step <= self.trial.told:
+            return
+        logits, loss = self._score()
+        self.ranks.first(
+            "rung", lambda: self.send(self._scored("rung", rung, logits, loss, train_loss))
+        )
+        self.trial.told = rung.step
+        if self.word() == "stop":
+            self.stopped = True
+            self.ranks.first("stop", lambda: checkpoints.discard(self.trial.order.checkpoints))
+
+    def _conclude(self) -> None:
+        order = self.trial.order
+        train_loss, _ = self._check()
+        logits, loss = self._score()
+
+        def conclude() -> None:
+            report = self._scored("end", self.trial.rungs()[-1], logits, loss, train_loss)
+            if order.predictions is not None:
+                self._write_predictions(order.predictions, logits)
+            if order.save_to is not None:
+                save_model(self.trainer.network, order.save_to)
+            checkpoints.discard(order.checkpoints)
+            self.send(report)
+
+        self.ranks.first("end", conclude)
+
+    def _scored(
+        self,
+        kind: Literal["rung", "end"],
+        rung: Rung,
+        logits: Numbers,
+        loss: float,
+        train_loss: float,
+    ) -> Report:
+        metrics = score(self.materials.metrics, logits, self.materials.selection_rows.labels)
+        return self.trial.report(
+            kind, level=rung.level, metrics=metrics, loss=loss, train_loss=train_loss
+        )
+
+    def _score(self) -> tuple[Numbers, float]:
+        """On every rank: logits of all selection rows, float32 [rows, labels]; their mean loss."""
+        rows = self.materials.selection_rows
+        tokens = SCORING_TOKENS["gpu" if self.materials.gpus else "cpu"] >> self.trial.halvings
+        batches = scoring_batches(rows, max(1, tokens), max(1, SCORING_ROWS >> self.trial.halvings))
+        ranks = self.ranks
+        mine = self.trainer.logits(rows, batches[ranks.index :: ranks.size])
+        shares = ranks.exchange("logits", mine)
+        logits = np.empty((len(rows), mine.shape[1]), np.float32)
+        for rank, share in enumerate(shares):
+            theirs = batches[rank :: ranks.size]
+            if theirs:
+                logits[np.concatenate(theirs)] = share
+        losses = row_losses(
+            torch.from_numpy(logits).double(),
+            torch.from_numpy(np.array(rows.labels)),
+            self.materials.regression,
+        )
+        loss = float(losses.mean())
+        if not (math.isfinite(loss) and np.isfinite(logits).all()):
+            self._diverged("the loss on the selection rows", loss, self.trial.step)
+        self.trial.clock.lap("eval")
+        return logits, loss
+
+    def _write_predictions(self, file: str, logits: Numbers) -> None:
+        """Parquet: row (its number in the split), logits, label."""
+        rows = self.materials.selection_rows
+        table = pa.table(
+            {
+                "row": rows.ids,
+                "logits": pa.array(list(logits), pa.list_(pa.float32())),
+                "label": rows.labels,
+            }
+        )
+        final = Path(file)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        written = final.with_name(f".{final.name}.writing")
+        pq.write_table(table, written)
+        written.replace(final)
+
+    def _tick(self) -> None:
+        order, now = self.trial.order, time.monotonic()
+        if self.ranks.index == 0 and 0 < order.ticks <= now - self._ticked:
+            self._ticked = now
+            self.send(self.trial.report("tick"))
+
+    def _keep_checkpoint(self) -> None:
+        """Write the trial's newest checkpoint; called on every rank at the same step."""
+        trial, folder = self.trial, self.trial.order.checkpoints
+        assert folder is not None
+        losses = self.trainer.losses
+        gathered = self.ranks.exchange("state", (self.trainer.random_state(), losses.read()[0]))
+
+        def write() -> None:
+            self.trainer.write_checkpoint(
+                checkpoints.writing_folder(folder), [state for state, _ in gathered]
+            )
+            progress = Progress(
+                configuration=trial.configuration,
+                workers=self.ranks.size,
+                step=trial.step,
+                total_steps=trial.steps,
+                most=trial.most,
+                loss_sums=[total for _, total in gathered],
+                loss_steps=losses.steps,
+                train_seconds=trial.clock.seconds["train"],
+                eval_seconds=trial.clock.seconds["eval"],
+                total_seconds=trial.clock.total,
+            )
+            checkpoints.publish(folder, progress)
+
+        self.ranks.first("checkpoint", write)
+        self._kept = time.monotonic()
+        trial.clock.lap("other")

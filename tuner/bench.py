@@ -1,0 +1,146 @@
+"""The bench of a warm slot: it runs one trial after another in one process, each as if it were the
+first. Knows nothing of Tune, nor of how the search chose a trial.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from tuner import checkpoints
+from tuner.attempts import Attempt
+from tuner.errors import CrewLost
+from tuner.mailbox import LoopSide, Order, Report, Word
+from tuner.materials import Materials as Materials
+from tuner.models import build_model
+from tuner.ranks import SHORT, Ranks, TrialFailed, one_line
+from tuner.training import BACKWARD, has_unused_parameters, is_out_of_memory, quieten
+from tuner.trials import Trial
+
+HEARTBEAT = 20.0
+"""Seconds after which rank 0 tells the other ranks that there is nothing to do yet."""
+
+
+def work(box: LoopSide | None, materials: Materials) -> None:
+    """The body of the train loop: run the orders from the mailbox until it says "exit".
+
+    Called on every rank of a TorchTrainer's worker group, or in one process alone. Rank 0 holds the
+    box and tells the others. Raises CrewLost when the ranks can no longer work together, or this
+    process can no longer be trusted; everything else is a report of the trial it befell.
+    """
+    ranks = Ranks()
+    if ranks.index == 0 and box is None:
+        raise ValueError("rank 0 of a worker group needs the mailbox; it was given None")
+    bench = Bench(materials, ranks)
+
+    def send(report: Report) -> None:
+        if box is not None:
+            box.send(report)
+
+    def word() -> Word:
+        while True:
+            said = ranks.share("word", box.next_word(HEARTBEAT) if box is not None else None)
+            if said is not None:
+                return said
+
+    while True:
+        order = ranks.share("order", box.next_order(HEARTBEAT) if box is not None else None)
+        if order == "exit":
+            return
+        if order is not None:
+            bench.run(order, send, word)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt ended: what to say of it, and whether more memory would have helped."""
+
+    message: str
+    memory: bool = False
+
+
+class Bench:
+    """Materials laid out once, and `run`, which leaves nothing behind for the next trial."""
+
+    def __init__(self, materials: Materials, ranks: Ranks | None = None) -> None:
+        self.materials = materials
+        self.ranks = ranks or Ranks()
+        quieten()
+        # Where this is not set, accelerate chooses a number of threads of its own.
+        os.environ["OMP_NUM_THREADS"] = str(materials.threads)
+        torch.set_num_threads(materials.threads)
+        self._unused_parameters = self.ranks.size > 1 and has_unused_parameters(
+            build_model(materials.weights), materials.training_rows, materials.padding
+        )
+        # What is here now stays: collecting after a trial then visits that trial's objects alone.
+        gc.collect()
+        gc.freeze()
+
+    def run(self, order: Order, send: Callable[[Report], None], word: Callable[[], Word]) -> None:
+        """Run one trial to its end, its stop or its failure, on this rank.
+
+        `send` gets the reports, on rank 0; `word` returns the word on a rung's report, the same on
+        every rank. When memory runs out the trial begins anew with passes of half as many rows.
+        Raises CrewLost as `work` does.
+        """
+        trial = Trial(order, self.ranks.size, most=self.materials.most_rows)
+        while (failure := self._attempt(trial, send, word)) is not None:
+            if failure.memory and (half := trial.half()):
+                trial.most = half
+                trial.halvings += 1
+                self.ranks.first("restart", lambda: checkpoints.discard(order.checkpoints))
+                continue
+            message = failure.message
+            if failure.memory:
+                message = f"out of memory, even row by row: {message}"
+
+            def say(message: str = message) -> None:
+                checkpoints.discard(order.checkpoints)
+                send(trial.report("failed", error=message))
+
+            self.ranks.first("failed", say)
+            return
+
+    def _attempt(
+        self, trial: Trial, send: Callable[[Report], None], word: Callable[[], Word]
+    ) -> Failure | None:
+        failure = None
+        attempt = Attempt(trial, self.materials, self.ranks, send, word, self._unused_parameters)
+        try:
+            attempt.run()
+        except CrewLost:
+            raise
+        except Exception as error:
+            failure = self._judge(error, trial)
+        del attempt
+        # Trainer, model and accelerator refer to each other in circles.
+        gc.collect()
+        if self.materials.gpus:
+            torch.cuda.empty_cache()
+        return failure
+
+    def _judge(self, error: Exception, trial: Trial) -> Failure:
+        """What the error means for the trial; raises CrewLost where it means more than that."""
+        if isinstance(error, TrialFailed):
+            return Failure(str(error))
+        if isinstance(error, dist.DistError):
+            raise CrewLost(f"the workers lost each other: {one_line(error)}") from error
+        if self.materials.gpus:
+            try:
+                torch.cuda.synchronize()
+            except Exception as broken:
+                raise CrewLost(f"the GPU no longer answers: {one_line(error)}") from broken
+        failure = Failure(one_line(error), is_out_of_memory(error))
+        if self.ranks.size > 1:
+            here = (trial.place, type(error).__name__, failure.memory)
+            everywhere = set(self.ranks.exchange("failure", here, SHORT))
+            if len(everywhere) > 1 or trial.place == BACKWARD:
+                if failure.memory and (half := trial.half()):
+                    checkpoints.note_bound(trial.order.checkpoints, half)
+                raise CrewLost(f"one of the workers failed alone: {failure.message}") from error
+        return failure

@@ -1,0 +1,309 @@
+"""The commands: parse, call one function each, print. Knows nothing of how anything is done.
+
+The exit code is 0 when done, 2 when the user's input is at fault (one line on stderr, no
+traceback), and 1 for anything else. Commands that only read import nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.errors import TunerError, UserError
+from tuner.options import settings_command
+from tuner.settings import Settings, parse_duration, read_run_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tuner.pipeline import Result
+    from tuner.runs import Run
+    from tuner.tasks import Task
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DONE, FAILED, USAGE = 0, 1, 2
+INTERRUPTED = 130
+"""Typer's own code for Ctrl-C; ours is FAILED, as for all that is not done."""
+
+Which = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="A run's name or path (default: the newest)."),
+]
+Storage = Annotated[str, typer.Option(metavar="DIR", help="The folder that holds the runs.")]
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_guarded(sys.argv[1:]))
+
+
+def run_guarded(arguments: Sequence[str]) -> int:
+    """Run a command line; errors become one line on stderr and an exit code."""
+    try:
+        code = app(list(arguments), prog_name="tuner", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        return _complain(f"{error.format_message()} (see tuner --help)", error.exit_code)
+    except UserError as error:
+        return _complain(error, USAGE)
+    except TunerError as error:
+        return _complain(error, FAILED)
+    except typer.Abort:
+        return _complain("interrupted", FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    if code == INTERRUPTED:
+        return _complain("interrupted", FAILED)
+    return int(code or DONE)
+
+
+def _complain(what: object, code: int) -> int:
+    print("tuner:", " ".join(str(what).split()), file=sys.stderr)
+    return code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from tuner import __version__
+
+        print(f"tuner {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """From a task name to a tuned, honestly scored, exported text classifier."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+@settings_command
+def tune(settings: Settings) -> int:
+    """Search for the best configuration, retrain it on all rows, and export the model."""
+    from tuner import pipeline, progress
+
+    return _conclude(pipeline.tune(settings, progress.watcher(sys.stdout)))
+
+
+@app.command()
+def resume(
+    run: Which = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many trials there shall be in all.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="30m", help="The most time to search from now on.")
+    ] = None,
+    storage: Storage = "runs",
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to use.")
+    ] = None,
+) -> int:
+    """Go on with a run that was interrupted or killed, or extend one that is complete."""
+    from tuner import pipeline, progress
+
+    seconds = None if budget is None else parse_duration(budget)
+    return _conclude(
+        pipeline.resume(
+            run,
+            storage=storage,
+            trials=trials,
+            budget=seconds,
+            address=address,
+            watcher=progress.watcher(sys.stdout),
+        )
+    )
+
+
+def _conclude(result: Result) -> int:
+    print(_board(result.run, "table", None), end="")
+    for line in _closing(result):
+        print(line)
+    return FAILED if result.interrupted else DONE
+
+
+def _closing(result: Result) -> list[str]:
+    """What came out, where it lies and what can be done with it."""
+    from tuner.rendering import configuration
+
+    run, best = result.run, result.best
+    where = shlex.quote(str(run.folder))
+    lines = ["", f"run        {run.folder}"]
+    if result.interrupted:
+        return [*lines, f"go on      tuner resume {where}"]
+    if best is not None:
+        lines.append(f"winner     {best.trial}: {configuration(best.hyperparameters)}")
+    if result.metrics is not None and result.model_dir is not None:
+        facts = read_run_file(run).facts.get("data") or {}
+        majority = (facts.get("majority") or {}).get("validation") or {}
+        lines += [
+            f"validation {_scores(result.metrics)}, retrained on all training rows",
+            f"           {_scores(majority)} for always the majority class (or the mean)",
+            f"model      {result.model_dir}",
+            f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
+            f"predict    tuner predict {where} --input FILE --output predictions.tsv",
+        ]
+    return [*lines, f"extend     tuner resume {where} --trials {len(result.rows) * 2}"]
+
+
+def _scores(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+@app.command()
+def leaderboard(
+    run: Which = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|csv|json|md", help="How to print it.")
+    ] = "table",
+    top: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N rows.")
+    ] = None,
+    storage: Storage = "runs",
+) -> int:
+    """Print a run's leaderboard: finished trials, best first, then stopped, then failed ones."""
+    from tuner.runs import find_run
+
+    print(_board(find_run(storage, run), form, top), end="")
+    return DONE
+
+
+def _board(run: Run, form: str, top: int | None) -> str:
+    from tuner.headings import heading
+    from tuner.journal import read_history
+    from tuner.leaderboard import rows
+    from tuner.rendering import render
+    from tuner.runs import is_held
+    from tuner.tasks import direction, find_task
+
+    file, history = read_run_file(run), read_history(run.journal_file)
+    task = str(file.settings.task)
+    objective = file.settings.objective or find_task(task).objective
+    better = direction(objective)
+    about = heading(run.name, task, objective, better, file.facts, history, live=is_held(run))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    colour = width is not None and not os.environ.get("NO_COLOR")
+    return render(rows(history, better), form, about, top=top, width=width, colour=colour)
+
+
+@app.command()
+def predict(
+    which: Annotated[
+        str, typer.Argument(metavar="RUN|DIR", help="A run's name or path, or a model's folder.")
+    ],
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to write: .tsv (GLUE's form), .csv, .jsonl.")
+    ],
+    split: Annotated[
+        str | None, typer.Option(metavar="train|validation|test", help="A split of the task.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Rows of your own: TSV, CSV, JSONL."),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="A column a label instead of the prediction.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="GLUE's files for --split (default: the run's)."),
+    ] = None,
+    storage: Storage = "runs",
+) -> int:
+    """Predict the rows of a split or of a file with an exported model."""
+    from tuner import predict as model
+    from tuner.inputs import row_index
+
+    model.check_output(output)
+    folder, files = _exported(which, storage)
+    task = model.task_of(folder)
+    rows = _rows_to_predict(task, split, file, data or files)
+    logits = model.predict(folder, task, rows)
+    write = model.write_probabilities if probabilities else model.write_submission
+    write(output, task, logits, row_index(rows))
+    print(f"wrote {rows.num_rows} predictions to {output}")
+    return DONE
+
+
+def _exported(which: str, storage: str) -> tuple[Path, str | None]:
+    """The model's folder, and the folder of GLUE's files that its run was given."""
+    from tuner.runs import find_run
+
+    folder = Path(which).expanduser()
+    if os.path.isfile(folder / "config.json"):
+        return folder, None
+    run = find_run(storage, which)
+    if not run.best_folder.is_dir():
+        raise UserError(
+            f"the run {run.name} has exported no model; finish it: tuner resume {run.name}"
+        )
+    return run.best_folder, read_run_file(run).settings.data
+
+
+def _rows_to_predict(
+    task: Task, split: str | None, file: Path | None, data: str | None
+) -> pa.Table:
+    from tuner.hub import probe_hub
+    from tuner.inputs import read_input
+    from tuner.sources import read_split
+
+    if (split is None) == (file is None):
+        raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
+    if file is not None:
+        return read_input(file, task)
+    if split not in ("train", "validation", "test"):
+        raise UserError(f"--split {split}: must be train, validation or test")
+    if task.hub is not None and data is None:
+        probe_hub(dataset=task.hub[0])
+    return read_split(task, split, data)
+
+
+@app.command()
+def tasks() -> int:
+    """List the tasks that are built in."""
+    from tuner.tasks import TASKS
+
+    for task in TASKS.values():
+        labels = ", ".join(task.label_names) or "a number"
+        others = [name for name in task.metrics if name != task.objective]
+        print(f"{task.name:8}  {task.title}")
+        print(f"{'':8}  labels: {labels}")
+        print(
+            f"{'':8}  objective: {task.objective}"
+            + (f"; also {', '.join(others)}" if others else "")
+        )
+    return DONE
+
+
+@app.command()
+def spaces() -> int:
+    """List the search spaces that are built in."""
+    from tuner.spaces import built_in_spaces
+
+    for space in built_in_spaces():
+        print(f"{space.name}: {space.description}")
+        for parameter in space.parameters:
+            print(f"  {parameter.name:28} {parameter}")
+        print(f"  {'start points':28} {len(space.start)}")
+    return DONE

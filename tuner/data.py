@@ -1,0 +1,280 @@
+"""From a task's raw rows to what trials train on: split for an honest selection, tokenised once.
+
+Nothing that a search sees (its rows, the length at which texts are cut) comes from the validation
+rows unless it is told to select on them. Knows nothing of Tune or of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from transformers import PreTrainedTokenizerFast
+
+from tuner.checks import TRAIN, VALIDATION
+from tuner.errors import UserError
+from tuner.metrics import score
+from tuner.sources import LABEL
+from tuner.tasks import Task
+
+Indices = npt.NDArray[np.int64]
+SelectOn = Literal["holdout", "validation"]
+
+MOST_HELD_OUT = 0.2
+"""The largest share of the training rows that is held out for selection."""
+
+SHORTEST = 8
+"""No text is cut to fewer tokens than this."""
+
+_PERCENTILE = 99.5
+_CHUNK = 10_000
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tokenised tables, and what was decided on the way.
+
+    Columns of each table: `input_ids` (list of int32) and, where the tokenizer makes them,
+    `token_type_ids`, neither padded; `labels` (int64 class, or float32 for a regression); `row`
+    (int64, the row's place in its split).
+
+    `train` and `selection` are the search's, `full_train` and `validation` the retraining's.
+    `notes` are to be said aloud. `fingerprints`: a SHA-256 for every raw split. `majority` holds
+    the task's metrics on "selection" and on "validation" when the answer is always the training
+    rows' most frequent class, or their mean.
+    """
+
+    train: pa.Table
+    selection: pa.Table
+    full_train: pa.Table
+    validation: pa.Table
+    max_length: int
+    selected_on: SelectOn
+    notes: tuple[str, ...]
+    fingerprints: Mapping[str, str]
+    majority: Mapping[str, Mapping[str, float]]
+
+
+def prepare_data(
+    task: Task,
+    splits: Mapping[str, pa.Table],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    model_limit: int,
+    fraction: float,
+    select_on: SelectOn,
+    max_length: int | None,
+    seed: int,
+    progress: Callable[[str], None],
+) -> Prepared:
+    """Tokenise `train` and `validation` of `splits` (checked already) and split them for a search.
+
+    `select_on="holdout"`: as many training rows as there are validation rows, but at most a fifth
+    of them, are held out by class for selection; the same ones whatever `fraction` is. The search
+    trains on `fraction` of the training split, drawn by class from the other rows.
+    `select_on="validation"`: it trains on `fraction` of all training rows.
+    `max_length` None: the 99.5th percentile of the training rows' lengths, or `model_limit` tokens.
+    Everything drawn depends on `seed` alone. `progress` hears of every 10,000 rows.
+    Raises UserError where a length or a fraction leaves nothing to work with.
+    """
+    if max_length is not None and not SHORTEST <= max_length <= model_limit:
+        raise UserError(
+            f"max_length is {max_length}, but must lie between {SHORTEST} and the {model_limit} "
+            "tokens that the model can read; leave it out to have it chosen"
+        )
+    train_rows, selection_rows = choose_rows(
+        task, splits[TRAIN][LABEL], splits[VALIDATION].num_rows, fraction, select_on, seed
+    )
+    whole = _tokenise(task, splits[TRAIN], tokenizer, None, TRAIN, progress)
+    lengths = pc.list_value_length(whole["input_ids"]).to_numpy()
+    limit, note = _choose_length(lengths, model_limit, max_length)
+    full_train = _cut(task, splits[TRAIN], whole, tokenizer, limit)
+    validation = _tokenise(task, splits[VALIDATION], tokenizer, limit, VALIDATION, progress)
+    train = full_train.take(train_rows).combine_chunks()
+    selection = validation if selection_rows is None else full_train.take(selection_rows)
+    selection = selection.combine_chunks()
+    return Prepared(
+        train=train,
+        selection=selection,
+        full_train=full_train,
+        validation=validation,
+        max_length=limit,
+        selected_on=select_on,
+        notes=(note,),
+        fingerprints={name: fingerprint(task, rows) for name, rows in splits.items()},
+        majority={
+            "selection": _majority(task, train, selection),
+            "validation": _majority(task, full_train, validation),
+        },
+    )
+
+
+def fingerprint(task: Task, rows: pa.Table) -> str:
+    """SHA-256 (hex) of a raw split: its texts and labels in their order, whatever the source."""
+    digest = hashlib.sha256()
+    columns = [rows[column].to_pylist() for column in (*task.text_columns, LABEL)]
+    for row in zip(*columns, strict=True):
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+# Which rows
+
+
+def choose_rows(
+    task: Task,
+    labels: pa.ChunkedArray,
+    validation_rows: int,
+    fraction: float,
+    select_on: SelectOn,
+    seed: int,
+) -> tuple[Indices, Indices | None]:
+    """The training rows to train on and those to select on (None: the validation rows), sorted.
+
+    Every class is in both where it has two rows or more; a class of one row stays in training.
+    """
+    rng = np.random.default_rng(seed)
+    strata = _strata(task, labels.to_numpy())
+    rest, held_out = np.arange(len(strata)), None
+    if select_on == "holdout":
+        size = min(validation_rows, int(len(strata) * MOST_HELD_OUT))
+        if size < 1:
+            raise UserError(
+                f"the training split has {len(strata)} rows, too few to hold some out for "
+                "selection; pass --select-on validation"
+            )
+        held_out = _draw(strata, size, rng, spare=1)
+        rest = np.setdiff1d(rest, held_out)
+    size = min(round(len(strata) * fraction), len(rest))
+    least = 2 if task.regression else len(np.unique(strata))
+    if size < least:
+        raise UserError(
+            f"a fraction of {fraction:g} leaves {size} of {len(strata)} training rows, but there "
+            f"must be {least} or more; pass a larger --fraction"
+        )
+    return rest[_draw(strata[rest], size, rng, spare=0)], held_out
+
+
+def _strata(task: Task, labels: npt.NDArray[Any]) -> Indices:
+    """The group of each row: its class, or for a regression the bin of its label."""
+    if task.regression:
+        bins = max(1, min(_BINS, len(labels) // _BINS))
+        edges = np.quantile(labels, np.linspace(0, 1, bins + 1)[1:-1])
+        labels = np.digitize(labels, edges)
+    strata: Indices = np.unique(labels, return_inverse=True)[1]
+    return strata
+
+
+def _draw(strata: Indices, size: int, rng: np.random.Generator, spare: int) -> Indices:
+    """`size` rows, shared out in proportion to the strata, sorted.
+
+    Each stratum gives at least one row and keeps at least `spare`, where `size` and its own allow.
+    """
+    counts = np.bincount(strata)
+    most = np.maximum(counts - spare, 0)
+    size = min(size, int(most.sum()))
+    least = np.minimum(1, most)
+    if least.sum() > size:
+        least = np.zeros_like(least)
+    exact = size * counts / counts.sum()
+    quota = np.clip(np.floor(exact).astype(np.int64), least, most)
+    while quota.sum() > size:
+        quota[np.where(quota > least, quota - exact, -np.inf).argmax()] -= 1
+    while quota.sum() < size:
+        quota[np.where(quota < most, exact - quota, -np.inf).argmax()] += 1
+    drawn = [
+        rng.permutation(np.flatnonzero(strata == stratum))[:count]
+        for stratum, count in enumerate(quota)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+# Tokens
+
+
+def _tokenise(
+    task: Task,
+    rows: pa.Table,
+    tokenizer: PreTrainedTokenizerFast,
+    limit: int | None,
+    split: str,
+    progress: Callable[[str], None],
+) -> pa.Table:
+    parts = []
+    for start in range(0, rows.num_rows, _CHUNK):
+        if start:
+            progress(f"tokenised {start:,} of {rows.num_rows:,} {split} rows")
+        parts.append(_encode(task, rows.slice(start, _CHUNK), tokenizer, limit))
+    progress(f"tokenised {rows.num_rows:,} {split} rows")
+    labels = rows[LABEL].cast(pa.float32() if task.regression else pa.int64())
+    table = pa.concat_tables(parts).append_column("labels", labels)
+    return table.append_column("row", pa.array(np.arange(rows.num_rows))).combine_chunks()
+
+
+def _encode(
+    task: Task, rows: pa.Table, tokenizer: PreTrainedTokenizerFast, limit: int | None
+) -> pa.Table:
+    encoded = tokenizer(
+        *(rows[column].to_pylist() for column in task.text_columns),
+        truncation=limit is not None,
+        max_length=limit,
+        padding=False,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    return pa.table({name: pa.array(encoded[name], pa.list_(pa.int32())) for name in names})
+
+
+def _choose_length(lengths: Indices, model_limit: int, asked: int | None) -> tuple[int, str]:
+    """The most tokens a row may have, and what to say about it."""
+    usual = int(np.percentile(lengths, _PERCENTILE, method="higher"))
+    limit = asked or min(model_limit, max(SHORTEST, usual))
+    if asked:
+        reason = "as asked"
+    elif limit == model_limit:
+        reason = "the model's limit"
+    else:
+        reason = f"{_PERCENTILE:g} % of the training rows are no longer"
+    share = float(np.mean(lengths > limit))
+    cut = f"{100 * share:.2g} % of the training rows are cut" if share else "no training row is cut"
+    return limit, f"texts are cut at {limit} tokens ({reason}); {cut}"
+
+
+def _cut(
+    task: Task,
+    rows: pa.Table,
+    whole: pa.Table,
+    tokenizer: PreTrainedTokenizerFast,
+    limit: int,
+) -> pa.Table:
+    """The table with its longer rows tokenised again: only the tokenizer knows how to cut them."""
+    lengths = pc.list_value_length(whole["input_ids"]).to_numpy()
+    long = np.flatnonzero(lengths > limit)
+    if not len(long):
+        return whole
+    short = np.flatnonzero(lengths <= limit)
+    cut = _encode(task, rows.take(long), tokenizer, limit)
+    kept = whole.take(long).select(["labels", "row"])
+    for name in kept.column_names:
+        cut = cut.append_column(name, kept[name])
+    order = np.argsort(np.concatenate([short, long]))
+    return pa.concat_tables([whole.take(short), cut]).take(order).combine_chunks()
+
+
+def _majority(task: Task, train: pa.Table, rows: pa.Table) -> dict[str, float]:
+    labels = train["labels"].to_numpy()
+    answer = np.zeros((1, task.num_labels))
+    if task.regression:
+        answer[0, 0] = labels.mean(dtype=np.float64)
+    else:
+        answer[0, np.bincount(labels).argmax()] = 1
+    return score(task.metrics, answer.repeat(rows.num_rows, axis=0), rows["labels"].to_numpy())

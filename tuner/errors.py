@@ -1,0 +1,28 @@
+"""The errors that tuner raises on purpose. Each message is one line: the value, the rule, the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TunerError(Exception):
+    """The root of every error raised on purpose. The command line exits with 1."""
+
+
+class UserError(TunerError):
+    """What the user gave cannot be used. The command line prints the line and exits with 2."""
+
+
+class SearchError(TunerError):
+    """A search ended without a single finished trial, or could not go on."""
+
+
+class CrewLost(TunerError):
+    """A worker group's process died or cannot be trusted any more; the slot must be replaced."""
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `names`, or an empty string."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

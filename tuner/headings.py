@@ -1,0 +1,141 @@
+"""What must stand above a leaderboard: what was searched, how far it came, which rows chose.
+
+Words only; knows nothing of tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.journal import Direction, History
+from tuner.leaderboard import Row
+
+ENDS = {
+    "complete": "is complete",
+    "budget": "was ended by its time budget",
+    "interrupted": "was interrupted",
+    "lost": "ended because its slots could not go on",
+}
+"""How a search ended, after "the search"."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What must stand above a leaderboard for its scores to be read rightly.
+
+    `selection_rows` rows of `selected_on` ("holdout": of the training split, "validation": the
+    official validation rows) chose the winner; always predicting the majority class scores
+    `majority` on them. `planned` trials were to run; `reason` is how the search ended, None when it
+    has not, and `live` then tells whether a driver is still at it.
+    """
+
+    run: str = ""
+    task: str = ""
+    objective: str = "objective"
+    direction: Direction = "max"
+    selected_on: str = "holdout"
+    selection_rows: int | None = None
+    majority: float | None = None
+    planned: int = 0
+    reason: str | None = None
+    live: bool = False
+    seconds: float = 0.0
+
+
+def heading(
+    run: str,
+    task: str,
+    objective: str,
+    direction: Direction,
+    facts: Mapping[str, Any],
+    history: History,
+    *,
+    live: bool = False,
+) -> Heading:
+    """The heading of a run from its history and the facts in its run.yaml (those under `data`).
+
+    `live` tells whether a driver holds the run now.
+    """
+    data = facts.get("data") or {}
+    majority = (data.get("majority") or {}).get("selection") or {}
+    return Heading(
+        run=run,
+        task=task,
+        objective=objective,
+        direction=direction,
+        selected_on=data.get("selected_on") or "holdout",
+        selection_rows=data.get("selection_rows"),
+        majority=majority.get(objective),
+        planned=max(history.planned, len(history.records)),
+        reason=history.reason,
+        live=live,
+        seconds=history.seconds,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `0.4 s`, `8 s`, `4 min`, `2 h 10 min`."""
+    if 0 < seconds < 9.95:
+        return f"{seconds:.2g} s"
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def time_left(seconds: float) -> str:
+    """`about 4 min left`."""
+    return f"about {duration(max(1, math.ceil(seconds)))} left"
+
+
+def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
+    """What was searched, how far it came, and on which rows the winner was chosen."""
+    parts = [part for part in (about.run, about.task and f"task {about.task}") if part]
+    better = "higher" if about.direction == "max" else "lower"
+    lines = [", ".join([*parts, f"{about.objective} ({better} is better)"]), _state(rows, about)]
+    lines.append(_selection(about))
+    if about.selected_on == "validation":
+        lines.append(
+            "The winner was chosen on the rows that also give the final score: that score is "
+            "optimistic."
+        )
+    return lines
+
+
+def _state(rows: Sequence[Row], about: Heading) -> str:
+    counts = {name: sum(row.status == name for row in rows) for name in ("finished", "stopped")}
+    counts["failed"] = sum(row.status == "failed" for row in rows)
+    begun = sum(row.status == "running" and row.begun for row in rows)
+    done = sum(counts.values())
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    trials = f"{done} of {max(about.planned, done)} trials done" + (f" ({told})" if told else "")
+    if about.live:
+        return f"{trials}; the search is running, and so are {begun} trials: their rows will change"
+    spent = f" in {duration(about.seconds)}" if about.seconds else ""
+    how = ENDS.get(about.reason or "", about.reason) or "was cut short (its driver is gone)"
+    unfinished = (
+        f"; {begun} begun and not done: `tuner resume {about.run}` runs them again" if begun else ""
+    )
+    return f"{trials}{spent}; the search {how}{unfinished}"
+
+
+def _selection(about: Heading) -> str:
+    many = "" if about.selection_rows is None else f"{about.selection_rows:,} "
+    source = (
+        f"{many}rows of the official validation split"
+        if about.selected_on == "validation"
+        else f"{many}held-out rows of the training split"
+    )
+    beside = (
+        ""
+        if about.majority is None
+        else f"; always the majority class (or the mean) scores {about.majority:.4f} there"
+    )
+    return f"scores are on {source}{beside}"

@@ -1,0 +1,249 @@
+"""What a run's journal says: its trials, their scores, its sessions, taken in event by event.
+
+Pure bookkeeping; knows nothing of files, of Ray or of torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tuner.hyperparameters import Configuration
+
+Status = Literal["drawn", "running", "finished", "stopped", "failed"]
+Direction = Literal["max", "min"]
+
+DONE: tuple[Status, ...] = ("finished", "stopped", "failed")
+"""The statuses that a trial never leaves again."""
+
+_NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a trial reported at one point of its schedule.
+
+    `level` is the rung (3^k; 0 for a failure), `step` of `total_steps` are optimizer steps.
+    `loss` is the mean loss on the selection rows. Seconds count over restarts. A number that the
+    trial could not give is NaN here and null in the journal.
+    """
+
+    level: int = 0
+    step: int = 0
+    total_steps: int = 0
+    objective: float = _NAN
+    loss: float = _NAN
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    train_loss: float = _NAN
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    total_seconds: float = 0.0
+    slot: str | None = None
+    effective_batch_size: int = 0
+    micro_batch_size: int = 0
+    gradient_accumulation_steps: int = 0
+    workers: int = 1
+
+    @property
+    def progress(self) -> float:
+        """The share of the trial's own schedule that is done, 0 to 1."""
+        return self.step / self.total_steps if self.total_steps else 0.0
+
+
+@dataclass
+class Record:
+    """A trial as the journal tells it. `scores` are in order of `step`: a restart that reports a
+    step again replaces what was said from there on. Times are unix seconds."""
+
+    name: str
+    number: int
+    configuration: Configuration
+    start_point: bool = False
+    status: Status = "drawn"
+    scores: list[Score] = field(default_factory=list)
+    error: str | None = None
+    takes: int = 0
+    slot: str | None = None
+    taken_at: float | None = None
+    reported_at: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial has ended for good."""
+        return self.status in DONE
+
+    @property
+    def last(self) -> Score | None:
+        """The newest score; of a failed trial, where it failed."""
+        return self.scores[-1] if self.scores else None
+
+    @property
+    def restarts(self) -> int:
+        """How often the trial was begun again."""
+        return max(0, self.takes - 1)
+
+    @property
+    def rung_values(self) -> dict[int, float]:
+        """The objective at each rung that was reached, by level; undefined ones are left out."""
+        return {
+            s.level: s.objective for s in self.scores if s.level and not math.isnan(s.objective)
+        }
+
+    def best(self, direction: Direction) -> Score | None:
+        """The score with the best objective on the way (the earliest of equals), or None."""
+        scored = [score for score in self.scores if not math.isnan(score.objective)]
+        pick = max if direction == "max" else min
+        return pick(scored, key=lambda score: score.objective, default=None)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One start of a driver: when (unix seconds), for how many trials in all, on how many slots."""
+
+    time: float
+    planned: int
+    slots: int
+    pid: int | None = None
+
+
+@dataclass
+class History:
+    """Everything a journal says.
+
+    `records` are in drawn order; `results` are (trial, score, status) in journal order, with status
+    "report", "finished", "stopped" or "failed". `reason` tells how the newest session ended, None
+    while it goes on or when its driver was killed. `seconds` is the time spent over all sessions,
+    each from its start to its last event.
+    """
+
+    records: dict[str, Record] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
+    reason: str | None = None
+    results: list[tuple[str, Score, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    _before: float = 0.0
+
+    @property
+    def planned(self) -> int:
+        """How many trials the newest session was started for; 0 before the first."""
+        return self.sessions[-1].planned if self.sessions else 0
+
+    @property
+    def slots(self) -> int:
+        """How many slots the newest session has; 0 before the first."""
+        return self.sessions[-1].slots if self.sessions else 0
+
+    @property
+    def done(self) -> int:
+        """How many trials finished, were stopped or failed."""
+        return sum(record.done for record in self.records.values())
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Take one event in; unknown ones are passed over: an older tuner reads a newer journal.
+
+        Raises KeyError, TypeError or ValueError for an event that lacks what it must say.
+        """
+        name = event["event"]
+        if name == "report":
+            self._reported(self.records[event["trial"]], event)
+        elif name in DONE:
+            self._ended(self.records[event["trial"]], event, name)
+        elif name == "taken":
+            record = self.records[event["trial"]]
+            record.status, record.takes = "running", record.takes + 1
+            record.taken_at = record.reported_at = event.get("time")
+        elif name == "drawn":
+            trial = event["trial"]
+            if trial in self.records:
+                raise ValueError(f"{trial} was drawn before")
+            number, configuration = int(event["number"]), dict(event["configuration"])
+            start_point = bool(event.get("start_point"))
+            self.records[trial] = Record(trial, number, configuration, start_point)
+        elif name == "session":
+            self._began(event)
+        elif name == "note":
+            self.notes.append(str(event["text"]))
+        elif name == "ended":
+            self.reason = str(event["reason"])
+        if self.sessions and (moment := event.get("time")) is not None:
+            # A clock that was set back must not make time spent shrink.
+            self.seconds = max(self.seconds, self._before + moment - self.sessions[-1].time)
+
+    def _began(self, event: Mapping[str, Any]) -> None:
+        planned, slots = int(event["planned"]), int(event["slots"])
+        self.sessions.append(Session(float(event["time"]), planned, slots, event.get("pid")))
+        self.reason, self._before = None, self.seconds
+        for record in self.records.values():
+            if record.status == "running":  # its driver is gone: nobody runs it now
+                record.status = "drawn"
+
+    def _reported(self, record: Record, event: Mapping[str, Any]) -> Score:
+        score = _score(event)
+        if record.scores and record.scores[-1].step >= score.step:
+            record.scores = [said for said in record.scores if said.step < score.step]
+        self._keep(record, event, score, "report")
+        return score
+
+    def _ended(self, record: Record, event: Mapping[str, Any], status: Status) -> None:
+        if status == "failed":
+            self._keep(record, event, _failure(event, record.last), status)
+        else:
+            self._reported(record, event)
+            name, score, _ = self.results.pop()
+            self.results.append((name, score, status))
+        record.status, record.error = status, event.get("error")
+
+    def _keep(self, record: Record, event: Mapping[str, Any], score: Score, status: str) -> None:
+        record.scores.append(score)
+        record.slot = score.slot or record.slot
+        record.reported_at = event.get("time")
+        self.results.append((record.name, score, status))
+
+
+def _number(value: Any) -> float:
+    return _NAN if value is None else float(value)
+
+
+def _score(event: Mapping[str, Any]) -> Score:
+    get = event.get
+    return Score(
+        get("level") or 0,
+        get("step") or 0,
+        get("total_steps") or 0,
+        _number(get("objective")),
+        _number(get("loss")),
+        {name: _number(value) for name, value in (get("metrics") or {}).items()},
+        _number(get("train_loss")),
+        get("train_seconds") or 0.0,
+        get("eval_seconds") or 0.0,
+        get("total_seconds") or 0.0,
+        get("slot"),
+        get("effective_batch_size") or 0,
+        get("micro_batch_size") or 0,
+        get("gradient_accumulation_steps") or 0,
+        get("workers") or 1,
+    )
+
+
+def _failure(event: Mapping[str, Any], last: Score | None) -> Score:
+    """A failed trial's last word: no objective, and what it leaves out as in the report before."""
+    said, before = _score(event), last or Score()
+    return Score(
+        step=said.step or before.step,
+        total_steps=said.total_steps or before.total_steps,
+        loss=said.loss,
+        train_loss=said.train_loss,
+        train_seconds=said.train_seconds or before.train_seconds,
+        eval_seconds=said.eval_seconds or before.eval_seconds,
+        total_seconds=said.total_seconds or before.total_seconds,
+        slot=said.slot or before.slot,
+        effective_batch_size=said.effective_batch_size or before.effective_batch_size,
+        micro_batch_size=said.micro_batch_size or before.micro_batch_size,
+        gradient_accumulation_steps=(
+            said.gradient_accumulation_steps or before.gradient_accumulation_steps
+        ),
+        workers=said.workers if said.workers > 1 else before.workers,
+    )

@@ -1,0 +1,79 @@
+"""What a trial is made of: its configuration under Hugging Face's names, its batch and its rungs.
+
+Pure arithmetic; knows nothing of torch, Ray or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.errors import UserError
+
+Value = bool | int | float | str
+Configuration = Mapping[str, Value]
+"""A trial's hyperparameters: `TrainingArguments` names to values. `per_device_train_batch_size` is
+the effective batch size, on any number of workers."""
+
+EPOCHS = "num_train_epochs"
+BATCH = "per_device_train_batch_size"
+SEED = "seed"
+LEARNING_RATE = "learning_rate"
+
+REDUCTION = 3
+"""ASHA's reduction factor: each rung lets a third of the trials through and takes three times as long."""
+
+DEFAULTS: dict[str, Value] = {LEARNING_RATE: 5e-5, EPOCHS: 3, SEED: 42, BATCH: 16}
+"""What a search space that says nothing about one of these four gets."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How an effective batch is cut: `micro_batch_size` rows a worker a pass, so many passes a step."""
+
+    effective: int
+    workers: int
+    micro: int
+    accumulation: int
+
+
+def cut_batch(effective: int, workers: int, most: int | None = None) -> Batch:
+    """Cut `effective` rows over `workers`, at most `most` rows a worker a pass.
+
+    Every worker gets ceil(effective / workers) rows at most; the passes are as few as `most` allows.
+    Raises UserError when there are more workers than rows in a batch.
+    """
+    if effective < workers:
+        raise UserError(
+            f"an effective batch of {effective} rows cannot be shared by {workers} workers; "
+            f"ask for at most {effective} workers or a batch of at least {workers}"
+        )
+    share = math.ceil(effective / workers)
+    accumulation = math.ceil(share / most) if most else 1
+    return Batch(effective, workers, math.ceil(share / accumulation), accumulation)
+
+
+def total_steps(rows: int, effective: int, epochs: float) -> int:
+    """Optimizer steps of a schedule: each epoch ends with the batch that does not divide."""
+    return max(1, math.ceil(epochs * math.ceil(rows / effective)))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A point of a trial's schedule where it reports: `level` is 3^k for ASHA and Optuna."""
+
+    level: int
+    step: int
+
+
+def rungs(steps: int, count: int) -> tuple[Rung, ...]:
+    """The rungs of a schedule of `steps` optimizer steps, the last at its end.
+
+    Rung k of `count` lies at ceil(steps * 3^k / 3^(count-1)); rungs that coincide are one, which
+    keeps the highest level.
+    """
+    top = REDUCTION ** (count - 1)
+    steps_of = {k: -(-steps * REDUCTION**k // top) for k in range(count)}
+    last = {step: REDUCTION**k for k, step in steps_of.items()}
+    return tuple(Rung(level, step) for step, level in sorted(last.items()))

@@ -1,0 +1,305 @@
+"""The leaderboard: a row a trial, ranked, and the files that it is kept in.
+
+Derives everything from the run's history; knows nothing of Ray or torch, nor of how rows look on a
+screen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from tuner import documents
+from tuner.hyperparameters import Value
+from tuner.journal import Direction, History, Record, Score
+from tuner.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+ORDER = ("finished", "stopped", "failed", "running")
+"""The statuses of a row, as they stand in a leaderboard."""
+
+WRITE_EVERY = 1.0
+"""Seconds between two rewrites of the files, at least."""
+
+# A leaderboard of thousands of rows takes a while to write: so much of the time at most.
+_WRITING_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial's line. What is not known is None; floats are finite.
+
+    `objective`, `metrics` and `loss` are those of the trial's last report: for a finished trial,
+    of the end of its schedule. `best_objective` is the best seen on the way. `rank` (from 1)
+    belongs to finished trials only. `progress` is the share (0 to 1) of the trial's own schedule.
+    `total_seconds` run from the slot taking the trial to its last report. A trial that was drawn
+    and is not done counts as `running`; `begun` tells whether a slot ever took it.
+    """
+
+    rank: int | None
+    trial: str
+    status: str
+    objective: float | None
+    objective_se: float | None
+    tied: bool | None
+    metrics: Mapping[str, float | None]
+    hyperparameters: Mapping[str, Value]
+    progress: float
+    train_seconds: float | None
+    eval_seconds: float | None
+    total_seconds: float | None
+    restarts: int
+    slot: str | None
+    error: str | None
+    best_objective: float | None
+    loss: float | None
+    effective_batch_size: int | None
+    micro_batch_size: int | None
+    gradient_accumulation_steps: int | None
+    start_point: bool
+    begun: bool
+
+
+def rows(history: History, direction: Direction) -> list[Row]:
+    """The rows of a run, best first: finished, then stopped, failed and running trials.
+
+    Finished trials are ranked by objective, ties by the lower loss on the selection rows, then by
+    the order in which they were drawn; never by the order in which they ended. Stopped trials
+    follow by progress, then objective; the others in the order in which they were drawn.
+    """
+    sign = -1.0 if direction == "max" else 1.0
+    # A list first: another thread may add a trial meanwhile.
+    records = list(history.records.values())
+    records.sort(key=lambda record: _place(record, sign))
+    ranks = iter(range(1, len(records) + 1))
+    return [
+        _row(record, next(ranks) if record.status == "finished" else None, direction)
+        for record in records
+    ]
+
+
+def best(rows: Sequence[Row]) -> Row | None:
+    """The winner; None while no trial has finished."""
+    return rows[0] if rows and rows[0].rank == 1 else None
+
+
+def _place(record: Record, sign: float) -> tuple[float, ...]:
+    group = float(ORDER.index(_status(record)))
+    score = record.last
+    if score is None or record.status not in ("finished", "stopped"):
+        return (group, record.number)
+    ahead = 0.0 if record.status == "finished" else -score.progress
+    worst = math.inf
+    objective = worst if math.isnan(score.objective) else sign * score.objective
+    loss = worst if math.isnan(score.loss) else score.loss
+    return (group, ahead, objective, loss, record.number)
+
+
+def _status(record: Record) -> str:
+    return record.status if record.done else "running"
+
+
+def _known(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _row(record: Record, rank: int | None, direction: Direction) -> Row:
+    score = record.last
+    heard = score if score is not None else Score()
+    top = record.best(direction)
+    return Row(
+        rank=rank,
+        trial=record.name,
+        status=_status(record),
+        objective=_known(heard.objective),
+        objective_se=None,
+        tied=None,
+        metrics={name: _known(value) for name, value in heard.metrics.items()},
+        hyperparameters=record.configuration,
+        progress=heard.progress,
+        train_seconds=_known(heard.train_seconds) if score else None,
+        eval_seconds=_known(heard.eval_seconds) if score else None,
+        total_seconds=_known(heard.total_seconds) if score else None,
+        restarts=record.restarts,
+        slot=record.slot,
+        error=record.error,
+        best_objective=top.objective if top else None,
+        loss=_known(heard.loss),
+        effective_batch_size=heard.effective_batch_size or None,
+        micro_batch_size=heard.micro_batch_size or None,
+        gradient_accumulation_steps=heard.gradient_accumulation_steps or None,
+        start_point=record.start_point,
+        begun=record.takes > 0,
+    )
+
+
+_FIELDS = tuple(field.name for field in fields(Row))
+_NESTED = {"metrics": "metric", "hyperparameters": "hyperparameter"}
+
+
+def to_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The rows as plain data, best first: the form of `tuner leaderboard --format json`."""
+    return [{name: getattr(row, name) for name in _FIELDS} for row in rows]
+
+
+def json_text(rows: Iterable[Row]) -> str:
+    """`to_json` as text, a row a line."""
+    encode = json.JSONEncoder(allow_nan=False).encode
+    body = ",\n ".join(map(encode, to_json(rows)))
+    return f"[{body}]\n"
+
+
+def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """The rows as flat columns: `metrics` becomes `metric.accuracy` and so on, `hyperparameters`
+    `hyperparameter.learning_rate` and so on, in the order in which they first appear."""
+    table: dict[str, list[Any]] = {}
+    for name in _FIELDS:
+        values = [getattr(row, name) for row in rows]
+        if name not in _NESTED:
+            table[name] = values
+            continue
+        for key in dict.fromkeys(key for value in values for key in value):
+            table[f"{_NESTED[name]}.{key}"] = [value.get(key) for value in values]
+    return table
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """The flat columns as CSV: numbers in full, nothing for what is not known."""
+    words: dict[Any, str] = {True: "true", False: "false"}
+    table = {
+        name: [words[value] if isinstance(value, bool) else value for value in values]
+        for name, values in columns(rows).items()
+    }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
+    return text.getvalue()
+
+
+def to_table(rows: Sequence[Row]) -> pa.Table:
+    """The flat columns as an Arrow table; a hyperparameter of mixed types becomes text."""
+    import pyarrow as pa
+
+    types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
+    table = columns(rows)
+    arrays = {name: _array(table[name], types[kind]) for name, kind in _KINDS.items()}
+    arrays |= {name: _array(values) for name, values in table.items() if name not in arrays}
+    return pa.table({name: arrays[name] for name in table})
+
+
+_KINDS: dict[str, type] = {
+    "rank": int,
+    "trial": str,
+    "status": str,
+    "objective": float,
+    "objective_se": float,
+    "tied": bool,
+    "progress": float,
+    "train_seconds": float,
+    "eval_seconds": float,
+    "total_seconds": float,
+    "restarts": int,
+    "slot": str,
+    "error": str,
+    "best_objective": float,
+    "loss": float,
+    "effective_batch_size": int,
+    "micro_batch_size": int,
+    "gradient_accumulation_steps": int,
+    "start_point": bool,
+    "begun": bool,
+}
+
+
+def _array(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, type=kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """The flat columns as a pandas DataFrame, a row a trial, best first."""
+    frame: pd.DataFrame = to_table(rows).to_pandas()
+    return frame
+
+
+def write_leaderboard(run: Run, rows: Sequence[Row]) -> None:
+    """Write leaderboard.parquet, .csv and .json, each whole or not at all."""
+    import pyarrow.parquet as pq
+
+    parquet = io.BytesIO()
+    pq.write_table(to_table(rows), parquet)
+    documents.write_bytes(run.leaderboard_file("parquet"), parquet.getvalue())
+    documents.write_text(run.leaderboard_file("csv"), csv_text(rows))
+    documents.write_text(run.leaderboard_file("json"), json_text(rows))
+
+
+class LeaderboardFiles:
+    """Keeps a run's leaderboard files up to date, and hears what happens as a search's watcher.
+
+    The files are rewritten at most once a second. A change that comes too soon after a write is
+    written when the second is over, by a thread of its own.
+    """
+
+    def __init__(self, run: Run, direction: Direction, *, every: float = WRITE_EVERY) -> None:
+        self._run = run
+        self._direction = direction
+        self._every = every
+        self._history: History | None = None
+        self._next = -math.inf
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def note(self, text: str) -> None:
+        """Nothing: a note changes no row."""
+
+    def search_started(self, planned: int, slots: int) -> None:
+        """Nothing: no row yet."""
+
+    def event(self, name: str, record: Record, history: History) -> None:
+        """Write the files now, or as soon as the last write is old enough."""
+        with self._lock:
+            self._history = history
+            wait = self._next - time.monotonic()
+            if wait <= 0:
+                self._write(history)
+            elif self._timer is None:
+                self._timer = threading.Timer(wait, self._late, [history])
+                self._timer.daemon = True
+                self._timer.start()
+
+    def search_ended(self, reason: str) -> None:
+        """Write what has not been written yet."""
+        with self._lock:
+            if self._timer is not None and self._history is not None:
+                self._timer.cancel()
+                self._write(self._history)
+
+    def _late(self, history: History) -> None:
+        with self._lock:
+            if self._timer is threading.current_thread():  # else another write has come before
+                self._write(history)
+
+    def _write(self, history: History) -> None:
+        began = time.monotonic()
+        self._timer = None
+        # The journal is the run: a file that can be derived from it must not end a search.
+        with contextlib.suppress(OSError):
+            write_leaderboard(self._run, rows(history, self._direction))
+        took = time.monotonic() - began
+        self._next = began + max(self._every, took / _WRITING_SHARE)

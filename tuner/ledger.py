@@ -1,0 +1,246 @@
+"""The driver's book of a running search: which trial is next, what a result means, when to end.
+
+It writes the journal first and then answers; Tune's scheduler and searcher only pass questions on.
+Knows nothing of Ray, and nothing of how a trial trains.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from tuner.errors import SearchError
+from tuner.history import DONE, Direction, History, Record, Score
+from tuner.journal import Journal
+from tuner.mailbox import Report
+
+if TYPE_CHECKING:
+    from tuner.study import Study
+
+Reason = Literal["complete", "budget", "interrupted", "lost"]
+
+_HOPELESS = 2
+"""So many trials in a row per slot that lost every slot they were given, nothing heard in between:
+the slots themselves cannot run."""
+
+
+class Verdict(Protocol):
+    """Whether a trial that reached a rung may go on (`scheduler.Judge`)."""
+
+    def goes_on(self, trial: str, score: Score) -> bool: ...
+
+
+class SearchWatcher(Protocol):
+    """Who is told what happens in a search."""
+
+    def note(self, text: str) -> None: ...
+
+    def search_started(self, planned: int, slots: int) -> None: ...
+
+    def event(self, name: str, record: Record, history: History) -> None: ...
+
+    def search_ended(self, reason: str) -> None: ...
+
+
+class Ledger:
+    """A search's state between its journal and Tune.
+
+    `planned` is the number of trials in all, `slots` how many may run at once, `seconds` this
+    driver's budget of time (None: no limit), `attempts` how many slots a trial may lose before it
+    counts as failed. Trials that an earlier driver began come first, under their own names.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        study: Study,
+        judge: Verdict,
+        watchers: Sequence[SearchWatcher],
+        *,
+        objective: str,
+        direction: Direction,
+        planned: int,
+        slots: int,
+        seconds: float | None,
+        attempts: int,
+    ) -> None:
+        self._journal = journal
+        self._study = study
+        self._judge = judge
+        self._watchers = tuple(watchers)
+        self._objective = objective
+        self._direction = direction
+        self._planned = planned
+        self._slots = slots
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._attempts = attempts
+        self._running: set[str] = set()
+        self._waiting = [r.name for r in self._history.records.values() if not r.done]
+        self._losses: dict[str, int] = {}
+        self._given_up = 0
+        self._stopping: Reason | None = None
+        self.hopeless: str | None = None
+        for name, score, status in self._history.results:
+            if status != "failed":
+                judge.goes_on(name, score)
+        journal.append("session", planned=planned, slots=slots)
+        for watcher in self._watchers:
+            watcher.search_started(planned, slots)
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Pickled as None: Tune pickles its searcher for restores that are never made."""
+        return type(None), ()
+
+    @property
+    def _history(self) -> History:
+        return self._journal.history
+
+    def stop(self, reason: Reason) -> None:
+        """End the search: nothing new is begun, running trials end at their next report."""
+        if self._stopping is None:
+            self._stopping = reason
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the search is ending before its plan is done; None while it is not."""
+        overdue = self._deadline is not None and time.monotonic() >= self._deadline
+        if self._stopping is None and overdue:
+            self._stopping = "budget"
+        return self._stopping
+
+    def next(self) -> Record | Literal["wait", "over"]:
+        """The trial to run next; "wait" while every slot has one, "over" when all is done."""
+        if self.reason is None:
+            if len(self._running) >= self._slots:
+                return "wait"
+            if self._waiting:
+                return self._begin(self._waiting.pop(0))
+            if len(self._history.records) < self._planned:
+                name, configuration, start_point = self._study.draw()
+                self._journal.append(
+                    "drawn",
+                    trial=name,
+                    number=len(self._history.records),
+                    configuration=dict(configuration),
+                    start_point=start_point,
+                )
+                self._tell("drawn", name)
+                return self._begin(name)
+        return "wait" if self._running else "over"
+
+    def _begin(self, name: str) -> Record:
+        self._running.add(name)
+        return self._history.records[name]
+
+    def taken(self, name: str) -> None:
+        """A slot takes a trial."""
+        self._journal.append("taken", trial=name)
+        self._tell("taken", name)
+
+    def result(self, report: Report, slot: str) -> bool:
+        """Take a report in, and say whether the trial goes on."""
+        self._given_up = 0
+        event, goes_on = self._meaning(report, slot)
+        fields = self._fields(report, slot)
+        self._journal.append(event, **fields, **({} if event == "report" else {"error": report.error}))
+        if event in DONE:
+            self._running.discard(report.trial)
+            self._study.tell(self._history.records[report.trial])
+        self._tell(event, report.trial)
+        if event == "report" and self.reason is not None:
+            goes_on = False  # neither stopped nor failed: `resume` runs it again
+            self._running.discard(report.trial)
+        return goes_on
+
+    def _meaning(self, report: Report, slot: str) -> tuple[str, bool]:
+        if report.kind == "failed":
+            return "failed", False
+        goes_on = self._judge.goes_on(report.trial, self._score(report, slot))
+        if report.kind == "end":
+            return "finished", False
+        return ("report", True) if goes_on else ("stopped", False)
+
+    def _fields(self, report: Report, slot: str) -> dict[str, Any]:
+        fields = {key: getattr(report, key) for key in _REPORTED}
+        objective = report.metrics.get(self._objective)
+        return {**fields, "progress": report.progress, "objective": objective, "slot": slot}
+
+    def _score(self, report: Report, slot: str) -> Score:
+        return Score(
+            level=report.level,
+            step=report.step,
+            total_steps=report.total_steps,
+            objective=report.metrics[self._objective],
+            loss=report.loss,
+            metrics=report.metrics,
+            slot=slot,
+        )
+
+    def lost(self, name: str, error: str) -> None:
+        """A slot died with a trial, or on the way to it: another one gets the trial, or it fails."""
+        if name not in self._running:
+            return
+        self._running.discard(name)
+        losses = self._losses[name] = self._losses.get(name, 0) + 1
+        self._journal.append("note", text=f"{name} lost its slot ({losses}): {error}")
+        for watcher in self._watchers:
+            watcher.note(f"{name} lost its slot: {error}")
+        if losses < self._attempts:
+            self._waiting.insert(0, name)
+            return
+        self._journal.append(
+            "failed", trial=name, error=f"its slot died {losses} times, the last time: {error}"
+        )
+        self._study.tell(self._history.records[name])
+        self._tell("failed", name)
+        self._given_up += 1
+        if self._given_up >= _HOPELESS * self._slots:
+            self.hopeless = f"{self._given_up} trials in a row lost every slot: {error}"
+            self.stop("lost")
+
+    def all_lost(self, error: str) -> bool:
+        """Every slot went at once; False when none had a trial."""
+        running = sorted(self._running)
+        for name in reversed(running):
+            self.lost(name, error)
+        return bool(running)
+
+    def close(self) -> Reason:
+        """Write how the search ended, and say it. Raises SearchError when its slots cannot run."""
+        left = self._planned - self._history.done
+        reason: Reason = self.reason or "complete"
+        if left > 0 and reason == "complete":
+            reason = "lost"
+        if left <= 0 and reason != "lost":
+            reason = "complete"
+        self._journal.append("ended", reason=reason)
+        for watcher in self._watchers:
+            watcher.search_ended(reason)
+        if self.hopeless:
+            raise SearchError(
+                f"{self.hopeless}; see the log above for the cause, then `tuner resume` the run"
+            )
+        return reason
+
+    def _tell(self, event: str, name: str) -> None:
+        for watcher in self._watchers:
+            watcher.event(event, self._history.records[name], self._history)
+
+
+_REPORTED = (
+    "trial",
+    "level",
+    "step",
+    "total_steps",
+    "metrics",
+    "loss",
+    "train_loss",
+    "train_seconds",
+    "eval_seconds",
+    "total_seconds",
+    "effective_batch_size",
+    "micro_batch_size",
+    "gradient_accumulation_steps",
+    "workers",
+)

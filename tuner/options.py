@@ -1,0 +1,155 @@
+"""The options that say what a run does: one flag for every field of `Settings`, with its help.
+
+Each defaults to None, so that a settings file shows through where no flag is given; the defaults in
+the help are those of `Settings`. Knows nothing of what the settings do.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tuner.settings import Settings, load_settings
+
+LEARN = "What is learned"
+SEARCH = "The search"
+SLOTS = "Slots and devices"
+RUN = "The run"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """The flag of one field of `Settings`; a bool gets a `--no-` form too."""
+
+    field: str
+    kind: Any
+    metavar: str | None
+    panel: str
+    help: str
+
+    @property
+    def name(self) -> str:
+        """As it is typed: `--max-length`."""
+        return "--" + self.field.replace("_", "-")
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """The parameter that typer reads."""
+        name = f"{self.name}/--no-{self.name[2:]}" if self.kind is bool else self.name
+        default = Settings.model_fields[self.field].default
+        shown = "" if default is None or self.field == "set" else f" (default: {_plain(default)})"
+        option = typer.Option(
+            name, metavar=self.metavar, help=self.help + shown + ".", rich_help_panel=self.panel
+        )
+        return inspect.Parameter(
+            self.field,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[self.kind | None, option],
+        )
+
+
+FLAGS = (
+    Flag("task", str, "NAME", LEARN, "The task; `tuner tasks` lists them"),
+    Flag("data", str, "DIR", LEARN, "A folder of GLUE's TSV files, instead of the Hub"),
+    Flag(
+        "model",
+        str,
+        "tiny|ID|DIR",
+        LEARN,
+        "The model to fine-tune: the built-in tiny one, a Hub id or a folder "
+        "(default: tiny for demo, distilbert/distilbert-base-uncased otherwise)",
+    ),
+    Flag("fraction", float, "F", LEARN, "The share of the training rows that the search uses"),
+    Flag(
+        "max_length",
+        int,
+        "N",
+        LEARN,
+        "Tokens a row at most (default: what 99.5 % of the training rows need, "
+        "within the model's limit)",
+    ),
+    Flag("select_on", str, "holdout|validation", LEARN, "The rows that trials are scored on"),
+    Flag("objective", str, "METRIC", LEARN, "One of the task's metrics (default: the task's own)"),
+    Flag(
+        "space",
+        str,
+        "NAME|FILE",
+        SEARCH,
+        "The search space; `tuner spaces` lists them (default: the one that fits the model)",
+    ),
+    Flag("trials", int, "N", SEARCH, "How many trials to run"),
+    Flag("budget", str, "30m", SEARCH, "The most time to search, such as 90s, 30m or 1h30m"),
+    Flag("scheduler", str, "asha|none", SEARCH, "Whether ASHA stops the weaker trials early"),
+    Flag("rungs", int, "N", SEARCH, "How often a trial is judged, its end included"),
+    Flag(
+        "set",
+        list[str],
+        "NAME=VALUE",
+        SEARCH,
+        "A hyperparameter's value for every trial; may be repeated",
+    ),
+    Flag("seed", int, "N", SEARCH, "The seed of the search and of the split"),
+    Flag("slots", str, "N|auto", SLOTS, "How many trials run at once (auto: one a GPU, or a core)"),
+    Flag("workers_per_trial", int, "K", SLOTS, "How many workers train one trial together"),
+    Flag(
+        "gpus_per_worker",
+        float,
+        "G",
+        SLOTS,
+        "GPUs a worker, 0.25 packs four (default: 1 where there are any)",
+    ),
+    Flag("precision", str, "auto|fp32|bf16|fp16", SLOTS, "auto is bf16 where the GPU has it"),
+    Flag(
+        "checkpoint_every",
+        str,
+        "10m",
+        SLOTS,
+        "How often a long trial keeps a checkpoint, while it runs",
+    ),
+    Flag("max_failures", int, "N", SLOTS, "How often a trial whose slot died runs again"),
+    Flag("name", str, "NAME", RUN, "The run's name (default: the task and the time)"),
+    Flag("storage", str, "DIR", RUN, "The folder that holds the runs"),
+    Flag("address", str, "ADDRESS", RUN, "A Ray cluster to use (default: a local Ray is started)"),
+    Flag("retrain", bool, None, RUN, "Whether the best is trained on all rows and exported"),
+)
+
+CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="A YAML file of settings, or a run's run.yaml; flags win over it.",
+            rich_help_panel=RUN,
+        ),
+    ],
+)
+
+
+def settings_command(command: Callable[[Settings], int]) -> Callable[..., int]:
+    """A typer command that takes every flag and `--config`, and hands `command` the settings."""
+
+    @functools.wraps(command)
+    def with_flags(*, config: Path | None = None, **flags: Any) -> int:
+        return command(load_settings(config, flags))
+
+    parameters = [flag.parameter for flag in FLAGS] + [CONFIG]
+    with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_flags
+
+
+def _plain(default: object) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,0 +1,124 @@
+"""From settings to what a search needs: the task, its space, its data and the base model.
+
+The driver does this once, before Ray starts and before any folder is made, so that whatever is
+wrong with the user's input is said first. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import UserError
+from tuner.hyperparameters import BATCH
+from tuner.history import Direction
+from tuner.hub import probe_hub
+from tuner.settings import Settings
+from tuner.sources import read_split
+from tuner.spaces import Space, load_space
+from tuner.tasks import Task, direction, find_task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tuner.data import Prepared
+    from tuner.models import Base
+
+TINY = "tiny"
+DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that a search and its retraining are made from."""
+
+    settings: Settings
+    task: Task
+    space: Space
+    base: Base
+    data: Prepared
+    warnings: tuple[str, ...]
+
+    @property
+    def direction(self) -> Direction:
+        """Whether the objective is to be maximised or minimised."""
+        return direction(self.task.objective)
+
+
+def resolve(settings: Settings) -> tuple[Settings, Task]:
+    """Settings with the defaults that depend on others filled in, and the task they name.
+
+    Raises UserError for an unknown task or objective, and when no task is named.
+    """
+    if settings.task is None:
+        raise UserError("no task is named; pass --task, one of those that `tuner tasks` lists")
+    task = find_task(settings.task)
+    if settings.objective is not None:
+        task = task.with_objective(settings.objective)
+    model = settings.model or (TINY if task.name == "demo" else DEFAULT_MODEL)
+    space = settings.space or ("demo" if model == TINY else "default")
+    filled = {"model": model, "space": space, "objective": task.objective}
+    return settings.model_copy(update=filled), task
+
+
+def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Preparation:
+    """Read, check and tokenise the data, load the base model and the search space.
+
+    `settings` are resolved ones. `say` hears what is being done. Cheap checks come first, before
+    any heavy import. Raises UserError for whatever is wrong with the input.
+    """
+    is_local = settings.model == TINY or Path(str(settings.model)).expanduser().exists()
+    dataset = task.hub[0] if task.hub and settings.data is None else None
+    if dataset or not is_local:
+        probe_hub(dataset, None if is_local else settings.model)
+    splits = {} if task.hub and settings.data is None else _read(task, settings, say)
+    say("loading libraries")
+    from tuner import parameters
+
+    space = load_space(
+        str(settings.space),
+        parameters.fields(),
+        {name: parameters.check_value(name, value) for name, value in settings.set.items()},
+    )
+    _check_batches(space, settings.workers_per_trial)
+    splits = splits or _read(task, settings, say)
+    from tuner.checks import check_rows
+    from tuner.data import prepare_data
+    from tuner.models import load_base
+
+    warnings = check_rows(task, splits)
+    say(f"loading the model {Path(str(settings.model)).name}")
+    base = load_base(str(settings.model), task, lambda: _texts(task, splits["train"]))
+    data = prepare_data(
+        task,
+        splits,
+        base.tokenizer,
+        model_limit=base.model_limit,
+        fraction=settings.fraction,
+        select_on=settings.select_on,
+        max_length=settings.max_length,
+        seed=settings.seed,
+        progress=say,
+    )
+    return Preparation(settings, task, space, base, data, (*warnings, *data.notes))
+
+
+def _read(task: Task, settings: Settings, say: Callable[[str], None]) -> dict[str, pa.Table]:
+    say(f"reading {task.name}")
+    return {name: read_split(task, name, settings.data) for name in ("train", "validation")}
+
+
+def _texts(task: Task, rows: Any) -> Iterator[str]:
+    for column in task.text_columns:
+        yield from rows[column].to_pylist()
+
+
+def _check_batches(space: Space, workers: int) -> None:
+    smallest = space.smallest(BATCH)
+    if smallest < workers:
+        raise UserError(
+            f"the space {space.name} draws batches of {smallest} rows, fewer than the {workers} "
+            f"workers of a trial; pass --set {BATCH}=N with N of at least {workers}, or fewer workers"
+        )

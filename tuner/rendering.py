@@ -1,0 +1,259 @@
+"""The leaderboard for people and for other programs: a table, Markdown, CSV or JSON, as text.
+
+Knows how rows look; nothing of how they came about, and prints nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from tuner.errors import UserError, suggestion
+from tuner.headings import Heading, heading_lines
+from tuner.hyperparameters import BATCH, EPOCHS, LEARNING_RATE, SEED, Value
+from tuner.leaderboard import Row, csv_text, json_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Format = Literal["table", "csv", "json", "md"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+SHORT = {
+    LEARNING_RATE: "lr",
+    EPOCHS: "epochs",
+    BATCH: "batch",
+    SEED: "seed",
+    "weight_decay": "decay",
+    "warmup_ratio": "warmup",
+    "warmup_steps": "warmup",
+    "lr_scheduler_type": "schedule",
+    "label_smoothing_factor": "smoothing",
+    "max_grad_norm": "clip",
+}
+"""How hyperparameters are called where room is short."""
+
+_LONGEST_TABLE = 200
+# rich measures every cell, which takes a second at some thousands of rows.
+_ERROR_WIDTH = 100
+_ERROR_LEAST = 24
+
+
+def value(name: str, given: Value | None) -> str:
+    """A hyperparameter's value in short: `3.1e-05`, `3`, `cosine`."""
+    if given is None:
+        return ""
+    if isinstance(given, float):
+        return f"{given:.2g}" if name == LEARNING_RATE else f"{given:.3g}"
+    return str(given).lower() if isinstance(given, bool) else _one_line(str(given), 24)
+
+
+def configuration(given: Mapping[str, Value]) -> str:
+    """Hyperparameters in one line: `lr 3.1e-05, epochs 3, batch 16, seed 7`."""
+    return ", ".join(f"{SHORT.get(name, name)} {value(name, it)}" for name, it in given.items())
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its name, whether it holds numbers, and each row's text."""
+
+    name: str
+    numeric: bool
+    text: Callable[[Row], str]
+    metric: bool = False
+
+
+def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
+    """The columns worth showing: the rank, the scores, what was searched, and errors if any."""
+    metrics = dict.fromkeys(name for row in rows for name in row.metrics)
+    metrics.pop(about.objective, None)
+    shown = [
+        Column("rank", True, lambda row: str(row.rank or "")),
+        Column("trial", False, lambda row: row.trial),
+        Column("status", False, _status(about)),
+        Column(about.objective, True, lambda row: _decimals(row.objective)),
+        *(Column(name, True, _metric(name), metric=True) for name in metrics),
+        Column("done", True, lambda row: f"{100 * row.progress:.0f} %" if row.begun else ""),
+        *(Column(SHORT.get(name, name), True, _hyperparameter(name)) for name in searched(rows)),
+        Column("time", True, lambda row: _seconds(row.total_seconds)),
+    ]
+    if any(row.restarts for row in rows):
+        shown.append(Column("restarts", True, lambda row: str(row.restarts or "")))
+    if any(row.error for row in rows):
+        shown.append(Column("error", False, lambda row: _one_line(row.error or "", _ERROR_WIDTH)))
+    return shown
+
+
+def searched(rows: Sequence[Row]) -> list[str]:
+    """The hyperparameters that differ between rows; all of them when none does."""
+    names = dict.fromkeys(name for row in rows for name in row.hyperparameters)
+    differ = [n for n in names if len({repr(row.hyperparameters.get(n)) for row in rows}) > 1]
+    return differ or list(names)
+
+
+def _status(about: Heading) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        if row.status != "running":
+            return row.status
+        if not row.begun:
+            return "waiting"
+        return "running" if about.live else "unfinished"
+
+    return text
+
+
+def _metric(name: str) -> Callable[[Row], str]:
+    return lambda row: _decimals(row.metrics.get(name))
+
+
+def _hyperparameter(name: str) -> Callable[[Row], str]:
+    return lambda row: value(name, row.hyperparameters.get(name))
+
+
+def _decimals(number: float | None) -> str:
+    return "" if number is None else f"{number:.4f}"
+
+
+def _seconds(number: float | None) -> str:
+    return "" if number is None else f"{number:.1f} s"
+
+
+def _one_line(text: str, width: int) -> str:
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = " ".join(line.split())
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def table(
+    rows: Sequence[Row], about: Heading, top: int | None = None, width: int | None = None
+) -> Table:
+    """The rows (the first `top`) as a table for a terminal of `width` characters.
+
+    Where it is too narrow, the columns that tell least are left out, and the caption names them.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = rows if top is None else rows[:top]
+    listed, left_out = _fitting(columns(shown, about), shown, width)
+    names = ", ".join(column.name for column in left_out)
+    caption = f"left out here: {names}" if names else None
+    grid = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
+    for column in listed:
+        long = column.name == "error"
+        grid.add_column(
+            Text(column.name),
+            justify="right" if column.numeric else "left",
+            no_wrap=not long,
+            overflow="fold" if long else "ellipsis",
+        )
+    for row in shown:
+        style = _STYLES.get(row.status, "") if row.rank != 1 else "bold green"
+        grid.add_row(*(Text(column.text(row)) for column in listed), style=style)
+    return grid
+
+
+def _fitting(
+    listed: list[Column], rows: Sequence[Row], width: int | None
+) -> tuple[list[Column], list[Column]]:
+    """The columns that fit into `width`, and those that do not."""
+    if width is None:
+        return listed, []
+    needs = {
+        column.name: 2 + max(map(len, [column.name, *map(column.text, rows)])) for column in listed
+    }
+    if "error" in needs:
+        needs["error"] = min(needs["error"], 2 + _ERROR_LEAST)
+    least = [column for column in listed if column.name in ("restarts", "time", "seed")]
+    metrics = [column for column in listed if column.metric]
+    left_out: list[Column] = []
+    for column in [*reversed(metrics), *reversed(least)]:
+        if sum(needs.values()) - 2 <= width:
+            break
+        left_out.append(column)
+        del needs[column.name]
+    return [column for column in listed if column.name in needs], left_out
+
+
+_STYLES = {"stopped": "dim", "failed": "red", "running": "cyan"}
+
+
+def plain_table(rows: Sequence[Row], about: Heading) -> str:
+    """The rows in columns of plain text, however wide: for files, pipes and long leaderboards."""
+    listed = columns(rows, about)
+    cells = [[column.text(row) for row in rows] for column in listed]
+    padded = []
+    for column, texts in zip(listed, cells, strict=True):
+        width = max(map(len, [column.name, *texts]))
+        pad = str.rjust if column.numeric else str.ljust
+        padded.append([pad(text, width) for text in (column.name, "-" * width, *texts)])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+
+
+def markdown(rows: Sequence[Row], about: Heading) -> str:
+    """The rows as a Markdown table."""
+    listed = columns(rows, about)
+    rule = ["---:" if column.numeric else ":---" for column in listed]
+    body = ([_escaped(column.text(row)) for column in listed] for row in rows)
+    lines = [[_escaped(column.name) for column in listed], rule, *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    for letter in "\\|*<>`[]":
+        text = text.replace(letter, "\\" + letter)
+    return text
+
+
+def render(
+    rows: Sequence[Row],
+    form: str = "table",
+    about: Heading | None = None,
+    *,
+    top: int | None = None,
+    width: int | None = None,
+    colour: bool = False,
+) -> str:
+    """The leaderboard as text that ends with a newline.
+
+    `form` is one of `FORMATS`; `top` keeps the first so many rows. `width` is the terminal's, None
+    where there is none: the table is then plain text that is never cut. CSV and JSON hold the rows
+    in full and no heading. Raises UserError for another form or a `top` below 1.
+    """
+    if form not in FORMATS:
+        raise UserError(
+            f"--format {form}: is none of {', '.join(FORMATS)}"
+            f"{suggestion(form, FORMATS) or '; choose one of them'}"
+        )
+    if top is not None and top < 1:
+        raise UserError(f"--top {top}: must be at least 1; leave it out for all rows")
+    about = about or Heading()
+    shown = rows if top is None else rows[:top]
+    if form == "json":
+        return json_text(shown)
+    if form == "csv":
+        return csv_text(shown)
+    head = heading_lines(rows, about)
+    if form == "md":
+        return "\n\n".join([*map(_escaped, head), markdown(shown, about)]) + "\n"
+    left = len(rows) - len(shown)
+    foot = [f"... and {left:,} more rows"] if left else []
+    if width is None or len(shown) > _LONGEST_TABLE:
+        return "\n".join([*head, "", plain_table(shown, about), *foot]) + "\n"
+    return _on_terminal(head, table(shown, about, width=width), foot, width, colour)
+
+
+def _on_terminal(head: list[str], grid: Table, foot: list[str], width: int, colour: bool) -> str:
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(file=text, width=width, force_terminal=colour, highlight=False)
+    for line in head:
+        console.print(line, markup=False)
+    console.print()
+    console.print(grid)
+    for line in foot:
+        console.print(line, markup=False)
+    return text.getvalue()

@@ -1,0 +1,80 @@
+"""The best configuration on the full training split, with every device, scored once on validation.
+
+The same train loop as a trial's. Knows nothing of Optuna, of slots' scheduling or of the export.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ray
+
+from tuner.bench import Materials
+from tuner.errors import SearchError
+from tuner.hyperparameters import Configuration
+from tuner.mailbox import Order, Report
+from tuner.progress import Watcher
+from tuner.resources import Layout
+from tuner.slots import Crew, CrewPlan
+
+_TICK = 1.0
+"""Seconds between two signs of life."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """The retrained model: its folder (config and safetensors) and its report on validation."""
+
+    folder: Path
+    report: Report
+
+
+def retrain(
+    materials: Materials,
+    configuration: Configuration,
+    layout: Layout,
+    folder: Path,
+    watcher: Watcher,
+    *,
+    local: bool,
+) -> Retrained:
+    """Train `configuration` on `materials.train`, score `materials.selection` at the end, and save
+    the model under `folder`.
+
+    `materials` hold the full training split and the validation split; `local` says that the devices
+    are this process's own. Raises SearchError when the training fails.
+    """
+    materials = replace(materials, threads=layout.threads, gpus=layout.gpus)
+    crew = Crew(
+        CrewPlan(
+            (ray.put(materials),),
+            workers=layout.workers,
+            cpus=layout.cpus,
+            gpus=layout.gpus,
+            folder=str(folder / "train"),
+            local=local,
+        )
+    )
+    try:
+        crew.give(
+            Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=str(folder / "model"))
+        )
+        report = crew.next_report()
+        while report.kind == "tick":
+            watcher.tick(report.step, report.total_steps, _left(report))
+            report = crew.next_report()
+    finally:
+        crew.close()
+    if report.kind == "failed":
+        raise SearchError(
+            f"the best configuration failed when it was retrained on all rows: {report.error}"
+        )
+    return Retrained(folder / "model", report)
+
+
+def _left(report: Report) -> float | None:
+    """Seconds left, when there is something to go by."""
+    if not report.step:
+        return None
+    return report.total_seconds * (report.total_steps - report.step) / report.step

@@ -1,0 +1,87 @@
+"""Ray for one command: a local one on loopback, or the cluster at an address, and what it has.
+
+Knows nothing of trials or of data.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tuner.errors import UserError
+from tuner.resources import Node
+
+_LOCAL_ENVIRONMENT = {
+    # Named for the platforms where it is the default: without it a local Ray listens on every
+    # address of the host. Ray reads it when it is first imported.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray's monitor kills the largest process when the host runs short, and ends all of Tune with
+    # it; a trial that runs out of memory is told so by its own process.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+_ENVIRONMENT = {
+    # Ray's coming default, which it asks every program to choose already.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@contextmanager
+def ray_session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
+    """Start a local Ray, or join the cluster at `address`; gives the hosts that are there.
+
+    Without an address a local Ray is started, whatever RAY_ADDRESS says. When this process is
+    already connected, that connection is used and left open. Raises UserError when the cluster
+    cannot be reached.
+    """
+    for name, value in {**_ENVIRONMENT, **({} if address else _LOCAL_ENVIRONMENT)}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(address)
+    try:
+        yield tuple(
+            Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()
+            if node["Alive"]
+        )
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    import ray
+
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            **quiet,
+        )
+        return
+    try:
+        _probe(address)
+        ray.init(address=address, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({reason}); start one, or leave "
+            "--address out to run on this machine"
+        ) from error
+
+
+def _probe(address: str) -> None:
+    """Ray itself tries an address where nobody answers for minutes. Raises OSError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5.0).close()

@@ -1,0 +1,326 @@
+"""Everything a run needs, typed and checked, written to `run.yaml` and read back.
+
+Knows nothing of Ray, torch or transformers, nor whether a name (a task, a metric) exists.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from tuner.documents import Document, read_document, read_scalar, write_yaml
+from tuner.errors import UserError, suggestion
+from tuner.hyperparameters import Value
+from tuner.runs import Run, check_name, without_credentials
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_WHOLE, _TRUTH = "must be a whole number", "must be true or false"
+_RULES = {
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": _TRUTH,
+    "bool_type": _TRUTH,
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+}
+"""Pydantic's error types in our words; its own message serves for the rest."""
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+
+
+class SettingError(UserError):
+    """A setting cannot be used; `key` is its name."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds: of `30m`, `1h30m`, `90s`, `1.5h`, `2d` or a plain number of seconds.
+
+    Raises UserError when `text` is no duration above zero.
+    """
+    seconds = 0.0
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        seconds = float(text)
+    elif isinstance(text, str):
+        compact = "".join(text.split()).lower()
+        if re.fullmatch(r"\d+(\.\d+)?", compact):
+            seconds = float(compact)
+        elif _DURATION.fullmatch(compact):
+            parts = re.findall(r"([\d.]+)([dhms])", compact)
+            if len({unit for _, unit in parts}) == len(parts):
+                seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{text!r} is no duration; write it as 30m, 1h30m, 90s or in seconds")
+    return seconds
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, Value]:
+    """`["learning_rate=2e-5"]` as `{"learning_rate": 2e-5}`; values are typed as YAML's scalars.
+
+    Raises UserError for text of another form, and for a name that is given twice.
+    """
+    found: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        scalar = read_scalar(value)
+        if not (name and equals) or scalar is None:
+            raise UserError(f"--set {text}: must be NAME=VALUE, such as learning_rate=2e-5")
+        if name in found:
+            raise UserError(f"--set {name}: is given twice ({found[name]}, {value}); leave one")
+        found[name] = scalar
+    return found
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _duration(value: Any) -> Any:
+    try:
+        return None if value is None else parse_duration(value)
+    except UserError as error:
+        raise ValueError(str(error).partition("; ")[2]) from None
+
+
+def _slots(value: Any) -> Any:
+    text = str(value).strip().lower()
+    if text == "auto":
+        return "auto"
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise ValueError("must be a whole number of at least 1, or auto")
+    return int(text)
+
+
+def _text(value: Any) -> Any:
+    # `data: Path(...)` from Python, `name: 2024` from YAML.
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _assigned(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return parse_assignments(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("must map hyperparameters to values, such as {learning_rate: 2e-5}")
+    for name, item in value.items():
+        if not isinstance(name, str) or type(item) not in (bool, int, float, str):
+            raise ValueError(f"{name} must be one number, truth value or text")
+    return dict(value)
+
+
+Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Count = Annotated[int, BeforeValidator(_number)]
+Share = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Seconds = Annotated[float, BeforeValidator(_duration)]
+
+
+class Settings(BaseModel):
+    """Everything a run needs. Raises UserError, in one line, for a value that cannot be used.
+
+    Durations are seconds and are read from `30m`, `1h30m` and `90s`, too. None stands for what the
+    task, the model and the machine suggest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Text | None = None
+    """A task's name; required to run."""
+    data: Text | None = None
+    """A folder of GLUE's TSV files; None: the Hub, or the task's own rows."""
+    model: Text | None = None
+    """`tiny`, a Hub id or a folder."""
+    space: Text | None = None
+    """A built-in search space's name or a YAML file."""
+    trials: Annotated[Count, Field(gt=0, le=1_000_000)] = 20
+    budget: Seconds | None = None
+    """Wall-clock seconds for the search; None: no limit."""
+    fraction: Annotated[Share, Field(gt=0, le=1)] = 1.0
+    """Of the training rows, how many the search trains on."""
+    max_length: Annotated[Count, Field(ge=8)] | None = None
+    """In tokens."""
+    select_on: Literal["holdout", "validation"] = "holdout"
+    objective: Text | None = None
+    """One of the task's metrics; None: the task's own choice."""
+    scheduler: Literal["asha", "none"] = "asha"
+    rungs: Annotated[Count, Field(ge=1, le=6)] = 3
+    slots: Annotated[int | Literal["auto"], BeforeValidator(_slots)] = "auto"
+    workers_per_trial: Annotated[Count, Field(ge=1)] = 1
+    gpus_per_worker: Annotated[Share, Field(ge=0)] | None = None
+    """None: 1 where there are GPUs, else 0."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    checkpoint_every: Seconds = 600.0
+    max_failures: Annotated[Count, Field(ge=0)] = 2
+    """How often a trial whose slot died runs again."""
+    seed: Annotated[Count, Field(ge=0, le=2**32 - 1)] = 0
+    name: Text | None = None
+    """The run's name; None: the task and the time."""
+    storage: Text = "runs"
+    address: Text | None = None
+    """A Ray cluster's address; None: a Ray of this machine's own."""
+    retrain: bool = True
+    set: Annotated[dict[str, bool | int | float | str], BeforeValidator(_assigned)] = {}
+    """Hyperparameters that are fixed for every trial."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, values: Any, handler: Callable[[Any], Settings]) -> Settings:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise _problem(error) from None
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str | None) -> str | None:
+        return name if name is None else check_name(name)
+
+    @field_validator("data", "model", "space", "storage", "address")
+    @classmethod
+    def _no_credentials(cls, text: str | None) -> str | None:
+        # What stands here is written to run.yaml, the model card and the log.
+        if text is not None and without_credentials(text) != text:
+            raise ValueError("carries a user name or a password; keep them in the environment")
+        return text
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data: `Settings(**settings.plain()) == settings`."""
+        return self.model_dump(mode="python")
+
+    def resolved(self, **changes: Any) -> Settings:
+        """With `changes`, and with local paths made absolute, so that any folder can repeat it."""
+        values = {**self.plain(), **changes}
+        for key in ("task", "data", "model", "space"):
+            text = values[key]
+            if isinstance(text, str) and _is_local(key, text):
+                values[key] = os.path.abspath(os.path.expanduser(text))
+        return Settings(**values)
+
+
+def _is_local(key: str, text: str) -> bool:
+    if "://" in text:
+        return False
+    # A plain word (`tiny`, `demo`) is a name, whatever may lie in the working directory.
+    named = key != "data" and not re.search(r"[/\\]|\.ya?ml$", text)
+    return not named and os.path.exists(os.path.expanduser(text))
+
+
+def _problem(error: ValidationError) -> SettingError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] == "extra_forbidden":
+        return _unknown(key)
+    given = without_credentials(repr(first["input"]))
+    given = given if len(given) <= 80 else given[:80] + "…"
+    rule = _RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    rule = rule.replace("Input should be", "must be")
+    return SettingError(key, f"{key}: {given} cannot be used: {rule}")
+
+
+def _unknown(key: str) -> SettingError:
+    near = suggestion(key, Settings.model_fields) or "; tuner tune --help lists them"
+    return SettingError(key, f"{key}: is no setting{near}")
+
+
+def load_settings(file: str | Path | None, flags: Mapping[str, Any]) -> Settings:
+    """The defaults, overridden by `file`, overridden by `flags`; a flag that is None is absent.
+
+    `file` is a YAML mapping of settings, or a run's `run.yaml`, whose name is not taken over: the
+    repeated run gets a fresh one. `set` is merged key by key. Raises UserError, naming file and
+    line where the file is at fault.
+    """
+    values = {} if file is None else _read_settings(file)
+    given = {key: value for key, value in flags.items() if value is not None}
+    if "set" in given:
+        given["set"] = {**values.get("set", {}), **_checked({"set": given["set"]}).set}
+    return _checked({**values, **given})
+
+
+def _read_settings(file: str | Path) -> dict[str, Any]:
+    document = read_document(file)
+    path: tuple[str, ...] = ()
+    values = document.value
+    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
+        path, values = ("settings",), {**values["settings"], "name": None}
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{document.where()}: must map settings to values, such as `task: rte`; "
+            f"it holds {'nothing' if values is None else type(values).__name__}"
+        )
+    checked = _checked(values, document, path).plain()
+    return {key: checked[key] for key in values}
+
+
+def _checked(
+    values: Mapping[Any, Any], document: Document | None = None, path: tuple[str, ...] = ()
+) -> Settings:
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _placed(_unknown(str(key)), document, path, key)
+    for key in values:
+        # One at a time, so that an error knows whose it is whatever raised it.
+        try:
+            Settings(**{key: values[key]})
+        except UserError as error:
+            raise _placed(error, document, path, key) from None
+    return Settings(**values)
+
+
+def _placed(
+    error: UserError, document: Document | None, path: tuple[str, ...], key: Any
+) -> UserError:
+    return UserError(f"{document.where(*path, key)}: {error}") if document else error
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a `run.yaml` holds: the settings, and the facts of the run (versions, data, …)."""
+
+    settings: Settings
+    facts: Mapping[str, Any]
+
+
+def write_run_file(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
+    """Write `run.yaml`: when it was made, the settings, then `facts` under their own keys.
+
+    `created` is kept when `facts` has it. The run's name is its folder's and is not written.
+    """
+    created = facts.get("created") or datetime.now(UTC).isoformat()
+    rest = {key: value for key, value in facts.items() if key not in ("created", "settings")}
+    values = settings.plain()
+    del values["name"]
+    write_yaml(run.settings_file, {"created": created, "settings": values, **rest})
+
+
+def read_run_file(run: Run) -> RunFile:
+    """Read `run.yaml`; `created` is among the facts. Raises UserError when it cannot be read."""
+    document = read_document(run.settings_file)
+    value = document.value
+    if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
+        raise UserError(f"{document.where()}: is no run.yaml: it has no `settings`")
+    settings = _checked(value["settings"], document, ("settings",))
+    return RunFile(settings, {key: item for key, item in value.items() if key != "settings"})

@@ -1,0 +1,142 @@
+"""Optuna's study of the run: it draws configurations and hears how trials ended.
+
+A file in the run's folder that optuna-dashboard opens; rebuilt from the journal at every start,
+so the journal stays the only truth. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuner.hyperparameters import SEED, Configuration, Value
+from tuner.history import Direction, Record
+from tuner.spaces import Space
+
+RANDOM_AFTER = 2000
+"""TPE's own time grows with the trials it has seen (53 ms a draw at 10,000); past so many trials
+configurations are drawn at random."""
+
+_STARTUP = 10
+"""Optuna's default number of random draws before TPE has something to model."""
+
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Study:
+    """Draws configurations for trials numbered 0, 1, …; start points first, then TPE.
+
+    A seed is drawn outside the study, from the run's seed and the trial's number, and kept as a user
+    attribute: TPE never models seeds.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        name: str,
+        space: Space,
+        direction: Direction,
+        seed: int,
+        records: list[Record],
+        slots: int,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space = space
+        self._seed = seed
+        self._distributions = space.distributions()
+        file.unlink(missing_ok=True)
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(file))),
+            study_name=name,
+            direction="maximize" if direction == "max" else "minimize",
+            sampler=self._sampler(len(records), slots),
+            pruner=optuna.pruners.NopPruner(),
+        )
+        self._random = self._sampler(RANDOM_AFTER, slots)
+        for record in records:
+            if record.done:
+                self._study.add_trial(self._frozen(record))
+        self._drawn = len(records)
+        self._asked: dict[str, optuna.trial.Trial] = {}
+
+    def _sampler(self, drawn: int, slots: int) -> optuna.samplers.BaseSampler:
+        seed = random.Random(f"{self._seed}:{drawn}").randrange(2**32)
+        if drawn >= RANDOM_AFTER:
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_STARTUP, constant_liar=slots > 1
+        )
+
+    def draw(self) -> tuple[str, Configuration, bool]:
+        """The next trial's name and full configuration, and whether it is a start point."""
+        number = self._drawn
+        self._drawn += 1
+        start = self._space.start[number] if number < len(self._space.start) else None
+        if number >= RANDOM_AFTER:
+            self._study.sampler = self._random
+        if start is not None:
+            self._study.enqueue_trial({k: v for k, v in start.items() if k in self._distributions})
+        trial = self._study.ask(self._distributions)
+        drawn: dict[str, Value] = dict(trial.params)
+        if start is not None:
+            drawn = {**start, **drawn}
+        if SEED not in drawn and self._space.seeds is not None:
+            low, high = self._space.seeds
+            drawn[SEED] = random.Random(f"{self._seed}:{number}:seed").randint(low, high)
+        configuration = self._space.complete(drawn)
+        name = f"t{number:03d}"
+        self._asked[name] = trial
+        trial.set_user_attr("trial", name)
+        trial.set_user_attr(SEED, configuration[SEED])
+        return name, configuration, start is not None
+
+    def tell(self, record: Record) -> None:
+        """Tell how a done trial ended: stopped ones as pruned, with all their rung values."""
+        frozen = self._frozen(record)
+        trial = self._asked.pop(record.name, None)
+        if trial is None:  # drawn by an earlier driver
+            self._study.add_trial(frozen)
+            return
+        for level, value in frozen.intermediate_values.items():
+            trial.report(value, level)
+        if record.error:
+            trial.set_user_attr("error", record.error)
+        self._study.tell(trial, frozen.value, state=frozen.state)
+
+    def _frozen(self, record: Record) -> FrozenTrial:
+        """A trial of the journal as Optuna keeps it."""
+        state = _STATES[record.status]
+        value = record.last.objective if state == TrialState.COMPLETE and record.last else None
+        if state == TrialState.COMPLETE and (value is None or math.isnan(value)):
+            state, value = TrialState.FAIL, None
+        known = {k: v for k, v in record.configuration.items() if k in self._distributions}
+        within = {
+            name: distribution
+            for name, distribution in self._distributions.items()
+            if name in known
+            and distribution._contains(distribution.to_internal_repr(known[name]))
+        }
+        attributes: dict[str, Any] = {"trial": record.name}
+        if SEED in record.configuration:
+            attributes[SEED] = record.configuration[SEED]
+        if record.error:
+            attributes["error"] = record.error
+        return create_trial(
+            state=state,
+            value=value,
+            params={name: known[name] for name in within},
+            distributions=within,
+            user_attrs=attributes,
+            intermediate_values=record.rung_values,
+        )

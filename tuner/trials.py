@@ -1,0 +1,112 @@
+"""What is known of a trial while it runs: its schedule, its clock, what it has reported.
+
+Knows nothing of models, nor of how the trial is trained.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tuner.checkpoints import Progress
+from tuner.hyperparameters import (
+    BATCH,
+    DEFAULTS,
+    EPOCHS,
+    Batch,
+    Rung,
+    Value,
+    cut_batch,
+    rungs,
+    total_steps,
+)
+from tuner.mailbox import Order, Report
+
+Lap = Literal["train", "eval", "other"]
+
+
+class Clock:
+    """The seconds of a trial by what they were spent on. They go on from a checkpoint's."""
+
+    def __init__(self) -> None:
+        self._began = self._mark = time.monotonic()
+        self._before = 0.0
+        self.seconds: dict[Lap, float] = {"train": 0.0, "eval": 0.0, "other": 0.0}
+
+    def lap(self, kind: Lap) -> None:
+        """Count the time since the last lap as `kind`."""
+        now = time.monotonic()
+        self.seconds[kind] += now - self._mark
+        self._mark = now
+
+    def go_on_from(self, progress: Progress) -> None:
+        """Add what a checkpoint had counted."""
+        self.seconds["train"] += progress.train_seconds
+        self.seconds["eval"] += progress.eval_seconds
+        self._before += progress.total_seconds
+
+    @property
+    def total(self) -> float:
+        """Seconds since the order came, and those before a checkpoint."""
+        return self._before + time.monotonic() - self._began
+
+
+@dataclass
+class Trial:
+    """What is known of a trial over all attempts at it.
+
+    `most` bounds the rows a worker takes in a pass, `halvings` counts how often memory ran out,
+    `told` is the step of the last rung that was reported, `place` the point this rank has come to.
+    """
+
+    order: Order
+    workers: int
+    clock: Clock = field(default_factory=Clock)
+    most: int | None = None
+    halvings: int = 0
+    steps: int = 0
+    batch: Batch | None = None
+    step: int = 0
+    told: int = 0
+    place: str = "start"
+
+    @property
+    def configuration(self) -> dict[str, Value]:
+        return {**DEFAULTS, **self.order.configuration}
+
+    def cut(self, rows: int) -> Batch:
+        """Lay the schedule out over `rows` training rows and cut the batch."""
+        effective = int(self.configuration[BATCH])
+        self.steps = total_steps(rows, effective, float(self.configuration[EPOCHS]))
+        self.batch = cut_batch(effective, self.workers, self.most)
+        return self.batch
+
+    def half(self) -> int | None:
+        """Half the rows a pass, for when memory ran out; None when a pass has one row only."""
+        micro = self.batch.micro if self.batch else 1
+        return -(-micro // 2) if micro > 1 else None
+
+    def rungs(self) -> tuple[Rung, ...]:
+        return rungs(self.steps, self.order.rungs)
+
+    def mark(self, place: str) -> None:
+        self.place = place
+
+    def report(self, kind: Literal["rung", "end", "failed", "tick"], **more: Any) -> Report:
+        """A report with everything that is known at any time; `more` adds scores or an error."""
+        batch = self.batch
+        return Report(
+            trial=self.order.trial,
+            kind=kind,
+            step=self.step,
+            total_steps=self.steps,
+            train_seconds=self.clock.seconds["train"],
+            eval_seconds=self.clock.seconds["eval"],
+            total_seconds=self.clock.total,
+            effective_batch_size=batch.effective if batch else 0,
+            micro_batch_size=batch.micro if batch else 0,
+            gradient_accumulation_steps=batch.accumulation if batch else 0,
+            workers=self.workers,
+            **more,
+        )
