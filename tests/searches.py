@@ -1,4 +1,4 @@
-"""What tests of slots and of the search stand on: one local Ray, plans, and a study that is a list."""
+"""What tests of slots and of the search stand on: plans, and a study that is a list."""
 
 from __future__ import annotations
 

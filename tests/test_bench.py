@@ -243,27 +243,21 @@ def test_a_real_allocation_that_cannot_be_met_counts_as_out_of_memory(
 def test_rungs_reported_before_memory_ran_out_are_not_reported_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = iter(range(1000))
-    limited(monkeypatch, 4, lambda: MemoryError() if next(calls) == 9 else KeyError())
-    build = attempts.build_model
-    steps = iter(range(1000))
+    build, passes = attempts.build_model, iter(range(1000))
 
     def late(weights: Any) -> Any:
         """Out of memory in the tenth pass, once."""
-        model = toy_model(weights)
+        model = build(weights)
         forward = model.forward
 
         def checked(**inputs: Any) -> Any:
-            if model.training and next(steps) == 9:
+            if model.training and next(passes) == 9:
                 raise MemoryError
             return forward(**inputs)
 
         model.forward = checked
         return model
 
-    from tuner.models import build_model as toy_model
-
-    assert build is not toy_model
     monkeypatch.setattr(attempts, "build_model", late)
     reports = run(bench)
     assert [report.level for report in reports] == [1, 3, 9]
@@ -341,7 +335,9 @@ def test_the_end_writes_the_model_and_the_predictions(bench: Bench, tmp_path: Pa
     logits = np.array(table.column("logits").to_pylist(), np.float32)
     labels = table.column("label").to_numpy()
     assert (logits.argmax(1) == labels).mean() == report.metrics["accuracy"]
-    loss = torch.nn.functional.cross_entropy(torch.tensor(logits).double(), torch.tensor(labels).long())
+    loss = torch.nn.functional.cross_entropy(
+        torch.tensor(logits).double(), torch.tensor(labels).long()
+    )
     assert report.loss == pytest.approx(float(loss))
     read = AutoModelForSequenceClassification.from_pretrained(model).eval()
     selection = bench.materials.selection.column("input_ids").to_pylist()

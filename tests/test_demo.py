@@ -1,4 +1,4 @@
-"""The demo's rows: the same everywhere, no pair twice, and only a model that compares solves them."""
+"""The demo: the same rows everywhere, no pair twice, and solved only by a model that compares."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_hub_that_refuses_is_an_error_with_the_ways_out(monkeypatch: pytest.Mo
 
 def test_a_name_that_nobody_knows_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://nowhere.invalid")
-    with pytest.raises(UserError, match="nowhere.invalid"):
+    with pytest.raises(UserError, match=r"nowhere.invalid"):
         probe_hub()
 
 
@@ -104,7 +104,7 @@ def test_a_proxy_that_refuses_the_hub_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_a_proxy_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(None) as (port, _):
         monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")
-        with pytest.raises(UserError, match="no answer|timed out"):
+        with pytest.raises(UserError, match=r"no answer|timed out"):
             probe_hub(seconds=0.2)
 
 
@@ -125,9 +125,9 @@ def test_offline_the_local_cache_is_looked_at_and_nothing_contacted(
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     probe_hub()
-    with pytest.raises(UserError, match="nyu-mll/glue is not in the local cache.*--data DIR"):
+    with pytest.raises(UserError, match=r"nyu-mll/glue is not in the local cache.*--data DIR"):
         probe_hub("nyu-mll/glue")
-    with pytest.raises(UserError, match="org/model is not in the local cache.*--model DIR"):
+    with pytest.raises(UserError, match=r"org/model is not in the local cache.*--model DIR"):
         probe_hub(None, "org/model")
     (tmp_path / "datasets" / "nyu-mll___glue").mkdir(parents=True)
     (tmp_path / "hub" / "models--org--model").mkdir(parents=True)

@@ -187,7 +187,7 @@ def test_two_halves_of_a_line_do_not_pass_for_one(path: Path) -> None:
     journal_of(path, TRIALS)
     content = path.read_bytes().replace(b',"trial":"t000"', b'\n"trial":"t000"', 1)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="journal.jsonl:2: broken line"):
+    with pytest.raises(UserError, match=r"journal\.jsonl:2: broken line"):
         read_history(path)
 
 
@@ -261,8 +261,10 @@ def test_what_ran_when_a_driver_died_waits_in_the_next_session(path: Path) -> No
     assert journal_of(path, TRIALS, reason=None).reason is None
     with Journal.open(path) as journal:
         assert journal.history.records["t003"].status == "running"
+        journal.append("ended", reason="interrupted")
         journal.append("session", planned=8, slots=1)
     history = read_history(path)
+    assert history.reason is None, "the new session goes on"
     assert history.records["t003"].status == "drawn"
     assert history.records["t003"].takes == 1
     assert (history.planned, history.slots, len(history.sessions)) == (8, 1, 2)
@@ -274,6 +276,7 @@ def test_time_spent_is_the_sum_over_sessions_without_the_pause_between_them(path
         journal.append("note", text="a", time=1030.0)
         journal.append("session", planned=1, slots=1, time=9000.0)
         journal.append("note", text="the clock was set back", time=8000.0)
+        assert journal.history.seconds == 30.0
         journal.append("ended", reason="interrupted", time=9005.5)
         assert journal.history.seconds == 35.5
         assert journal.history.reason == "interrupted"

@@ -87,7 +87,7 @@ def test_ranks_do_not_depend_on_the_order_in_which_trials_ended(tmp_path: Path) 
         assert rows(history, "max") == expected
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_equal_scores_and_losses_rank_in_the_order_of_drawing(
     path: Path, order: tuple[int, ...]
 ) -> None:

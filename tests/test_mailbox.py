@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import ray
 
 from tuner.errors import CrewLost
 from tuner.mailbox import LocalMailbox, LoopSide, Order, PostOffice, Report
+
+RUNG = Report("t0", "rung", step=1, metrics={"accuracy": 0.5}, loss=0.7, train_loss=0.6)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def loop(box: LoopSide) -> list[str]:
     taken = []
     while (order := box.next_order(10)) != "exit":
         assert isinstance(order, Order)
-        box.send(Report(order.trial, "rung", step=1, metrics={"accuracy": 0.5}))
+        box.send(replace(RUNG, trial=order.trial))
         word = box.next_word(10)
         taken.append(f"{order.trial} {word}")
         if word == "go":
@@ -67,15 +70,15 @@ def test_a_loop_in_another_thread_or_process_gets_its_orders_and_words(box: Any)
     assert [(report.trial, report.kind) for report in seen] == [
         *(("t0", "rung"), ("t0", "end"), ("t1", "rung"), ("t2", "rung"), ("t2", "end"))
     ]
-    assert seen[0] == Report("t0", "rung", step=1, metrics={"accuracy": 0.5})
+    assert seen[0] == RUNG
 
 
 def test_nothing_is_none_and_what_waits_comes_at_once(box: Any) -> None:
     assert box.next_order(0.01) is None
     assert box.next_word(0.01) is None
     assert box.next_report(0.0) is None
-    box.send(Report("t0", "end"))
-    assert box.next_report(0.0) == Report("t0", "end")
+    box.send(RUNG)
+    assert box.next_report(0.0) == RUNG
 
 
 def test_closing_stops_a_trial_that_waits_for_its_word(box: Any) -> None:

@@ -114,8 +114,8 @@ def test_scoring_leaves_the_random_state_alone_and_contacts_nobody(
 
 
 def test_an_unknown_metric_is_an_error_that_suggests_the_nearest() -> None:
-    with pytest.raises(UserError, match="there is no metric 'f2'; did you mean 'f1'"):
-        score(["f2"], logits(PREDICTED), LABELS)
+    with pytest.raises(UserError, match="there is no metric 'acuracy'; did you mean 'accuracy'"):
+        score(["acuracy"], logits(PREDICTED), LABELS)
 
 
 @pytest.mark.parametrize(

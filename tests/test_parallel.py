@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import set_seed
 
 from tests import toy
 from tests.parallel_pair import CASES, Watched, run_case
@@ -107,10 +108,14 @@ def test_each_worker_sees_its_own_half_of_the_rows(
         assert abs(len(first) - len(second)) <= 1
 
 
-def test_training_moved_the_weights(alone: dict[str, dict[str, Any]]) -> None:
-    """Equal weights say something only where there was something to learn from."""
-    losses = [report.loss for report in alone["classification"]["reports"]]
-    assert losses[0] - losses[-1] > 1e-3
+@pytest.mark.parametrize("case", ["classification", "regression"])
+def test_training_moved_the_weights(case: str, alone: dict[str, dict[str, Any]]) -> None:
+    """Equal weights say something only where training changed them by far more than they differ."""
+    materials, configuration = CASES[case]
+    set_seed(int(configuration["seed"]))
+    fresh = attempts.build_model(toy.toy_materials(**materials).weights).state_dict()
+    start = {name: tensor.numpy() for name, tensor in fresh.items()}
+    assert largest_difference(start, alone[case]["weights"]) > 1e-2
 
 
 def test_accumulated_passes_reach_the_weights_of_one_pass(
@@ -165,5 +170,5 @@ def test_both_workers_halve_the_passes_when_memory_runs_out(pair: list[dict[str,
 def test_a_worker_that_fails_alone_ends_the_group_instead_of_hanging_it(
     pair: list[dict[str, Any]],
 ) -> None:
-    for rank in (0, 1):
-        assert "a rank no longer answers" in pair[rank]["alone"]
+    """Both raise CrewLost; "went on" is what the pair notes where neither does."""
+    assert "went on" not in (pair[0]["alone"], pair[1]["alone"])

@@ -13,7 +13,7 @@ from tuner.headings import Heading, duration, heading, time_left
 from tuner.leaderboard import Row, csv_text, rows
 from tuner.rendering import configuration, render, value
 
-LONG = "RuntimeError: [rank 0] a | b\nand then " + "x" * 300
+LONG = "RuntimeError: [rank 0]\x1b a | b\nand then " + "x" * 300
 TRIALS = (
     Told(),
     Told("stopped", (0.5, 0.55), configuration={"learning_rate": 1e-4, "seed": 7}),
@@ -74,6 +74,7 @@ def test_an_error_is_one_line_and_not_taken_for_markup(board: list[Row]) -> None
     plain = render(board, "table", ABOUT)
     assert max(map(len, plain.splitlines())) < 220
     assert "x" * 120 not in plain
+    assert "\x1b" not in plain
 
 
 def test_the_heading_says_which_rows_chose_and_what_the_majority_class_scores(
@@ -167,7 +168,7 @@ def test_a_narrow_terminal_loses_columns_by_name_and_no_digits(
     assert cells[:4] == ["1", "t000", "finished", "0.7000"]
     assert "3.1e-05" in cells
     header = _line(text, "rank").split()
-    gone = {"f1", "time"} - set(header)
+    gone = {"f1", "time", "epochs", "batch"} - set(header)
     assert bool(gone) == ("left out here:" in text)
     assert all(name in text for name in gone)
     assert "…" not in text
@@ -207,9 +208,7 @@ def test_a_top_of_none_at_all_is_refused(board: list[Row]) -> None:
         ("lr_scheduler_type", "a\nb", "a b"),
     ],
 )
-def test_hyperparameters_are_short_and_readable(
-    name: str, given: float | str, shown: str
-) -> None:
+def test_hyperparameters_are_short_and_readable(name: str, given: float | str, shown: str) -> None:
     assert value(name, given) == shown
 
 

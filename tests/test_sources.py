@@ -248,6 +248,6 @@ def test_a_data_set_that_does_not_fit_the_task_is_refused(library: Path) -> None
 
 def test_a_data_set_that_cannot_be_had_offline_is_an_error_in_one_line() -> None:
     task = dataclasses.replace(find_task("sst2"), hub=("nobody/nothing", "sst2"))
-    with pytest.raises(UserError, match="cannot load nobody/nothing.*pass --data DIR") as caught:
+    with pytest.raises(UserError, match=r"cannot load nobody/nothing.*pass --data DIR") as caught:
         read_split(task, "train", None)
     assert "\n" not in str(caught.value)

@@ -71,5 +71,5 @@ def test_another_of_the_tasks_metrics_can_be_its_objective() -> None:
 
 def test_only_errors_are_to_be_small() -> None:
     assert {name for name in DIRECTIONS if direction(name) == "min"} == {"rmse"}
-    with pytest.raises(UserError, match="there is no metric 'acuracy'.*did you mean 'accuracy'"):
+    with pytest.raises(UserError, match=r"there is no metric 'acuracy'.*did you mean 'accuracy'"):
         direction("acuracy")

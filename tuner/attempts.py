@@ -147,10 +147,11 @@ class Attempt:
         trial.mark(f"after step {step}")
         trial.clock.lap("train")
         self.trainer.losses.close_step(step)
-        last = step >= trial.steps
+        if step >= trial.steps:
+            return
         self._tick()
         rung = next((rung for rung in trial.rungs() if rung.step == step), None)
-        if last or (rung is None and step % self.check_every):
+        if rung is None and step % self.check_every:
             return
         train_loss, due = self._check()
         if rung is not None:

@@ -245,7 +245,11 @@ def _choose_length(lengths: Indices, model_limit: int, asked: int | None) -> tup
     else:
         reason = f"{_PERCENTILE:g} % of the training rows are no longer"
     share = float(np.mean(lengths > limit))
-    cut = f"{100 * share:.2g} % of the training rows are cut" if share else "no training row is cut"
+    cut = (
+        f"{round(100 * share, 2):g} % of the training rows are cut"
+        if share
+        else "no training row is cut"
+    )
     return limit, f"texts are cut at {limit} tokens ({reason}); {cut}"
 
 

@@ -1,4 +1,4 @@
-"""The errors that tuner raises on purpose. Each message is one line: the value, the rule, the way out."""
+"""The errors that tuner raises on purpose, each one line: the value, the rule, the way out."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SEED = "seed"
 LEARNING_RATE = "learning_rate"
 
 REDUCTION = 3
-"""ASHA's reduction factor: each rung lets a third of the trials through and takes three times as long."""
+"""ASHA's reduction factor: a rung lets a third through, and the next takes three times as long."""
 
 DEFAULTS: dict[str, Value] = {LEARNING_RATE: 5e-5, EPOCHS: 3, SEED: 42, BATCH: 16}
 """What a search space that says nothing about one of these four gets."""
@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Value] = {LEARNING_RATE: 5e-5, EPOCHS: 3, SEED: 42, BATCH: 1
 
 @dataclass(frozen=True)
 class Batch:
-    """How an effective batch is cut: `micro_batch_size` rows a worker a pass, so many passes a step."""
+    """How an effective batch is cut: `micro` rows a worker a pass, `accumulation` passes a step."""
 
     effective: int
     workers: int
@@ -41,7 +41,7 @@ class Batch:
 def cut_batch(effective: int, workers: int, most: int | None = None) -> Batch:
     """Cut `effective` rows over `workers`, at most `most` rows a worker a pass.
 
-    Every worker gets ceil(effective / workers) rows at most; the passes are as few as `most` allows.
+    Every worker gets ceil(effective / workers) rows at most, in as few passes as `most` allows.
     Raises UserError when there are more workers than rows in a batch.
     """
     if effective < workers:

@@ -143,7 +143,9 @@ class Ledger:
         self._given_up = 0
         event, goes_on = self._meaning(report, slot)
         fields = self._fields(report, slot)
-        self._journal.append(event, **fields, **({} if event == "report" else {"error": report.error}))
+        self._journal.append(
+            event, **fields, **({} if event == "report" else {"error": report.error})
+        )
         if event in DONE:
             self._running.discard(report.trial)
             self._study.tell(self._history.records[report.trial])
@@ -178,7 +180,7 @@ class Ledger:
         )
 
     def lost(self, name: str, error: str) -> None:
-        """A slot died with a trial, or on the way to it: another one gets the trial, or it fails."""
+        """A slot died with a trial or on the way to it: another gets the trial, or it fails."""
         if name not in self._running:
             return
         self._running.discard(name)

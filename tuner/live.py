@@ -31,6 +31,13 @@ _REDRAWN_EVERY = 0.25
 # Ranking thousands of trials at every event would slow the search down.
 
 
+class _Terminal(Console):
+    """A console that falls silent, and does not end the process, when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Live:
     """A `progress.Watcher` for a terminal.
 
@@ -38,7 +45,7 @@ class Live:
     """
 
     def __init__(self, stream: IO[str]) -> None:
-        self._console = Console(file=stream, highlight=False)
+        self._console = _Terminal(file=stream, highlight=False)
         self._spinner = Spinner("line")
         self._lock = threading.Lock()
         self._stage = ""
@@ -114,6 +121,8 @@ class Live:
 
     def refresh(self) -> None:
         """Draw now, as it happens by itself four times a second."""
+        with self._lock:
+            self._next_ranking = 0.0
         self._screen.refresh()
 
     def _print(self, line: Text | None) -> None:

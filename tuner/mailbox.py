@@ -104,11 +104,14 @@ class LocalMailbox:
         self._orders: queue.Queue[Order | Literal["exit"]] = queue.Queue()
         self._reports: queue.Queue[Report] = queue.Queue()
         self._words: queue.Queue[Word] = queue.Queue()
+        self._closed = False
 
     def next_order(self, timeout: float) -> Order | Literal["exit"] | None:
         return _next(self._orders, timeout)
 
     def send(self, report: Report) -> None:
+        if self._closed:
+            raise CrewLost("nobody waits for this trial any more")
         self._reports.put(report)
 
     def next_word(self, timeout: float) -> Word | None:
@@ -124,7 +127,9 @@ class LocalMailbox:
         return _next(self._reports, timeout)
 
     def close(self) -> None:
-        """A loop that waits for a word is told to stop its trial; then it finds "exit"."""
+        """A loop that waits for a word is told to stop its trial; then it finds "exit". One that is
+        in the midst of a trial ends when it next has something to say."""
+        self._closed = True
         self._words.put("stop")
         self._orders.put("exit")
 

@@ -91,7 +91,7 @@ def resume(
     Trials that are done stay as they are; begun ones run again under their own names. A run whose
     search is complete is only retrained and exported, where that is missing. `trials` or `budget`
     give the run a new limit of time (`budget` seconds, or none). Raises UserError when there is no
-    such run, when another process drives it, or when its data or search space are not what they were.
+    such run, when another process drives it, or when its data or search space have changed.
     """
     run = find_run(storage, which)
     with hold(run):
@@ -190,7 +190,7 @@ def _same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> None:
     space = preparation.space.document()
     if facts.get("space", space) != space:
         raise UserError(
-            f"{run.name}: the search space {preparation.space.name} is not what the run began with; "
+            f"{run.name}: the search space {preparation.space.name} has changed since the run began; "
             f"restore it, or start a new run with `tuner tune --config {run.settings_file}`"
         )
 
@@ -205,6 +205,7 @@ def _run(
     """Search, retrain, export: what `tune` and `resume` share once everything is checked."""
     for warning in preparation.warnings:
         watcher.note(warning)
+    watcher.aim(preparation.task.objective, preparation.direction)
     reason, news = _search(run, preparation, layout, watcher)
     history = read_history(run.journal_file)
     table = tuple(rows(history, preparation.direction))
@@ -217,7 +218,10 @@ def _run(
         return result
     metrics = None if news else _exported(run)
     if metrics is None:
-        metrics = _retrain(run, preparation, nodes, winner, history, watcher)
+        try:
+            metrics = _retrain(run, preparation, nodes, winner, history, watcher)
+        except KeyboardInterrupt:
+            return Result(run, table, "interrupted")
     return Result(run, table, reason, metrics, run.best_folder)
 
 
@@ -343,7 +347,40 @@ def _export(
 ) -> None:
     from tuner.export import CardFacts, export_model
 
-    raise NotImplementedError
+    task, data, base = preparation.task, preparation.data, preparation.base
+    statuses = [record.status for record in history.records.values()]
+    facts = CardFacts(
+        base_model=base.name,
+        hub_id=base.hub_id,
+        finished=statuses.count("finished"),
+        stopped=statuses.count("stopped"),
+        failed=statuses.count("failed"),
+        seconds=history.seconds,
+        space=preparation.space.name,
+        objective=task.objective,
+        direction=preparation.direction,
+        selected_on=data.selected_on,
+        train_rows=data.train.num_rows,
+        selection_rows=data.selection.num_rows,
+        full_train_rows=data.full_train.num_rows,
+        winner=winner.trial,
+        winner_score=float(winner.objective or 0.0),
+        majority=data.majority["validation"],
+        seed=preparation.settings.seed,
+        versions=versions(),
+    )
+    export_model(
+        trained,
+        run,
+        task,
+        base.tokenizer,
+        metrics=metrics,
+        rows=data.validation.num_rows,
+        split="validation",
+        hyperparameters=winner.hyperparameters,
+        card=facts,
+        max_length=data.max_length,
+    )
 
 
 def _exported(run: Run) -> Mapping[str, float] | None:

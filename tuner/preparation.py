@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import UserError
-from tuner.hyperparameters import BATCH
 from tuner.history import Direction
 from tuner.hub import probe_hub
+from tuner.hyperparameters import BATCH
 from tuner.settings import Settings
 from tuner.sources import read_split
 from tuner.spaces import Space, load_space
@@ -69,11 +69,11 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
     `settings` are resolved ones. `say` hears what is being done. Cheap checks come first, before
     any heavy import. Raises UserError for whatever is wrong with the input.
     """
-    is_local = settings.model == TINY or Path(str(settings.model)).expanduser().exists()
     dataset = task.hub[0] if task.hub and settings.data is None else None
-    if dataset or not is_local:
-        probe_hub(dataset, None if is_local else settings.model)
-    splits = {} if task.hub and settings.data is None else _read(task, settings, say)
+    model = None if _is_local(str(settings.model)) else settings.model
+    if dataset or model:
+        probe_hub(dataset=dataset, model=model)
+    splits = {} if dataset else _read(task, settings, say)
     say("loading libraries")
     from tuner import parameters
 
@@ -105,6 +105,13 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
     return Preparation(settings, task, space, base, data, (*warnings, *data.notes))
 
 
+def _is_local(model: str) -> bool:
+    try:
+        return model == TINY or Path(model).expanduser().exists()
+    except OSError:  # a name longer than the file system allows
+        return False
+
+
 def _read(task: Task, settings: Settings, say: Callable[[str], None]) -> dict[str, pa.Table]:
     say(f"reading {task.name}")
     return {name: read_split(task, name, settings.data) for name in ("train", "validation")}
@@ -120,5 +127,5 @@ def _check_batches(space: Space, workers: int) -> None:
     if smallest < workers:
         raise UserError(
             f"the space {space.name} draws batches of {smallest} rows, fewer than the {workers} "
-            f"workers of a trial; pass --set {BATCH}=N with N of at least {workers}, or fewer workers"
+            f"workers of a trial; pass --set {BATCH}=N, N at least {workers}, or fewer workers"
         )

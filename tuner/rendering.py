@@ -28,7 +28,6 @@ SHORT = {
     SEED: "seed",
     "weight_decay": "decay",
     "warmup_ratio": "warmup",
-    "warmup_steps": "warmup",
     "lr_scheduler_type": "schedule",
     "label_smoothing_factor": "smoothing",
     "max_grad_norm": "clip",
@@ -57,12 +56,15 @@ def configuration(given: Mapping[str, Value]) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: its name, whether it holds numbers, and each row's text."""
+    """A column of the table: its name, whether it holds numbers, and each row's text.
+
+    A narrow terminal does first without the columns of the highest `spare`, never without 0.
+    """
 
     name: str
     numeric: bool
     text: Callable[[Row], str]
-    metric: bool = False
+    spare: int = 0
 
 
 def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
@@ -74,13 +76,16 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
         Column("trial", False, lambda row: row.trial),
         Column("status", False, _status(about)),
         Column(about.objective, True, lambda row: _decimals(row.objective)),
-        *(Column(name, True, _metric(name), metric=True) for name in metrics),
+        *(Column(name, True, _metric(name), spare=3) for name in metrics),
         Column("done", True, lambda row: f"{100 * row.progress:.0f} %" if row.begun else ""),
-        *(Column(SHORT.get(name, name), True, _hyperparameter(name)) for name in searched(rows)),
-        Column("time", True, lambda row: _seconds(row.total_seconds)),
+        *(
+            Column(SHORT.get(name, name), True, _hyperparameter(name), spare=min(place, 1))
+            for place, name in enumerate(searched(rows))
+        ),
+        Column("time", True, lambda row: _seconds(row.total_seconds), spare=2),
     ]
     if any(row.restarts for row in rows):
-        shown.append(Column("restarts", True, lambda row: str(row.restarts or "")))
+        shown.append(Column("restarts", True, lambda row: str(row.restarts or ""), spare=2))
     if any(row.error for row in rows):
         shown.append(Column("error", False, lambda row: _one_line(row.error or "", _ERROR_WIDTH)))
     return shown
@@ -166,10 +171,10 @@ def _fitting(
     }
     if "error" in needs:
         needs["error"] = min(needs["error"], 2 + _ERROR_LEAST)
-    least = [column for column in listed if column.name in ("restarts", "time", "seed")]
-    metrics = [column for column in listed if column.metric]
+    spared = [column for column in reversed(listed) if column.spare]
+    spared.sort(key=lambda column: -column.spare)
     left_out: list[Column] = []
-    for column in [*reversed(metrics), *reversed(least)]:
+    for column in spared:
         if sum(needs.values()) - 2 <= width:
             break
         left_out.append(column)

@@ -14,8 +14,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from tuner.hyperparameters import REDUCTION
 from tuner.history import Direction, Score
+from tuner.hyperparameters import REDUCTION
 
 _TIE = 1e-6
 """How much a tie-breaking loss may move the signal: less than any discrete objective's step."""
@@ -92,7 +92,7 @@ class RungScheduler(FIFOScheduler):
         result: Callable[[str, dict[str, Any]], bool],
         lost: Callable[[str, str], None],
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._result = result
         self._lost = lost
 

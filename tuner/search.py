@@ -41,7 +41,7 @@ class LedgerSearcher(Searcher):
     ) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         record = self._ledger.next()
         if record == "wait":
             return None
@@ -70,8 +70,8 @@ class TakenCallback(Callback):
 def run_search(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> Reason:
     """Run trials on `layout.slots` warm slots until the ledger says that it is over.
 
-    `folder` is where Tune keeps its own files. Returns why the search ended. Raises SearchError when
-    no slot can run. The first Ctrl-C (or SIGTERM) ends running trials at their next report, the
+    `folder` is where Tune keeps its own files. Returns why the search ended. Raises SearchError
+    when no slot can run. The first Ctrl-C (or SIGTERM) ends running trials at their next report, the
     second raises KeyboardInterrupt.
     """
     with _settings(layout.slots), _ending_gently(ledger):

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tuner.errors import UserError
 from tuner.resources import Node
@@ -61,7 +62,7 @@ def ray_session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
 def _connect(address: str | None) -> None:
     import ray
 
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(
             address="local",

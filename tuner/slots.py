@@ -1,7 +1,7 @@
-"""The warm slot: one Tune actor that owns one `TorchTrainer` for the whole search and feeds it trials.
+"""The warm slot: a Tune actor that owns one `TorchTrainer` for the whole search and feeds it trials.
 
-`Crew` keeps the Train run alive, `Slot` speaks Tune. Neither knows of tasks, files of data, or how a
-trial trains.
+`Crew` keeps the Train run alive, `Slot` speaks Tune. Neither knows of tasks, files of data, or how
+a trial trains.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ _GOODBYE = 30.0
 
 @dataclass(frozen=True)
 class CrewPlan:
-    """What a worker group is made of. `materials` is a reference to `bench.Materials` in Ray's object
-    store (in a tuple, so that nobody resolves it on the way); `local` runs the loop in the process at
-    hand (Train's local mode), which takes one worker; `folder` is for Train's own files."""
+    """What a worker group is made of.
+
+    `materials` is a reference to `bench.Materials` in Ray's object store, in a tuple, so that nobody
+    resolves it on the way. `local` runs the loop in the process at hand (Train's local mode), which
+    takes one worker; `folder` is for Train's own files.
+    """
 
     materials: tuple[Any]
     workers: int
@@ -138,7 +141,9 @@ def _train_loop(config: dict[str, Any]) -> None:
     from tuner.bench import work
 
     (reference,) = config["materials"]
-    rank = 0 if isinstance(config["box"], LocalMailbox) else ray.train.get_context().get_world_rank()
+    rank = (
+        0 if isinstance(config["box"], LocalMailbox) else ray.train.get_context().get_world_rank()
+    )
     work(config["box"] if rank == 0 else None, ray.get(reference))
 
 
@@ -171,7 +176,8 @@ class Slot(tune.Trainable):
     raised: Tune throws an actor away on an exception. CrewLost is raised, and the slot replaced.
     """
 
-    def setup(self, config: dict[str, Any], plan: SlotPlan) -> None:
+    def setup(self, config: dict[str, Any], plan: SlotPlan) -> None:  # type: ignore[override]
+        # `plan` comes from tune.with_parameters.
         self._plan = plan
         self._waiting = False
         self._order: Order | None = plan.order(config["trial"], config["configuration"])

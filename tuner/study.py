@@ -16,8 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.hyperparameters import SEED, Configuration, Value
 from tuner.history import Direction, Record
+from tuner.hyperparameters import SEED, Configuration, Value
 from tuner.spaces import Space
 
 RANDOM_AFTER = 2000
@@ -37,8 +37,8 @@ _STATES = {
 class Study:
     """Draws configurations for trials numbered 0, 1, …; start points first, then TPE.
 
-    A seed is drawn outside the study, from the run's seed and the trial's number, and kept as a user
-    attribute: TPE never models seeds.
+    A seed is drawn outside the study, from the run's seed and the trial's number, and kept as a
+    user attribute: TPE never models seeds.
     """
 
     def __init__(
@@ -124,8 +124,7 @@ class Study:
         within = {
             name: distribution
             for name, distribution in self._distributions.items()
-            if name in known
-            and distribution._contains(distribution.to_internal_repr(known[name]))
+            if name in known and distribution._contains(distribution.to_internal_repr(known[name]))
         }
         attributes: dict[str, Any] = {"trial": record.name}
         if SEED in record.configuration:
