@@ -1,4 +1,4 @@
-"""The warm slot: what a trial computes does not depend on what ran before it, and nothing is left."""
+"""The warm slot: a trial does not depend on what ran before it, and nothing is left behind."""
 
 import os
 from pathlib import Path

@@ -190,7 +190,7 @@ def _same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> None:
     space = preparation.space.document()
     if facts.get("space", space) != space:
         raise UserError(
-            f"{run.name}: the search space {preparation.space.name} has changed since the run began; "
+            f"{run.name}: the search space {preparation.space.name} changed since the run began; "
             f"restore it, or start a new run with `tuner tune --config {run.settings_file}`"
         )
 

@@ -71,8 +71,8 @@ def run_search(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> 
     """Run trials on `layout.slots` warm slots until the ledger says that it is over.
 
     `folder` is where Tune keeps its own files. Returns why the search ended. Raises SearchError
-    when no slot can run. The first Ctrl-C (or SIGTERM) ends running trials at their next report, the
-    second raises KeyboardInterrupt.
+    when no slot can run. The first Ctrl-C (or SIGTERM) ends running trials at their next report,
+    the second raises KeyboardInterrupt.
     """
     with _settings(layout.slots), _ending_gently(ledger):
         while True:
@@ -138,7 +138,7 @@ def _settings(slots: int) -> Iterator[None]:
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints banners whatever `verbose` says
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -1,4 +1,4 @@
-"""The warm slot: a Tune actor that owns one `TorchTrainer` for the whole search and feeds it trials.
+"""The warm slot: a Tune actor that owns a `TorchTrainer` for the whole search and feeds it trials.
 
 `Crew` keeps the Train run alive, `Slot` speaks Tune. Neither knows of tasks, files of data, or how
 a trial trains.
@@ -33,9 +33,9 @@ _GOODBYE = 30.0
 class CrewPlan:
     """What a worker group is made of.
 
-    `materials` is a reference to `bench.Materials` in Ray's object store, in a tuple, so that nobody
-    resolves it on the way. `local` runs the loop in the process at hand (Train's local mode), which
-    takes one worker; `folder` is for Train's own files.
+    `materials` is a reference to `bench.Materials` in Ray's object store (in a tuple, so that
+    nobody resolves it on the way). `local` runs the loop in the process at hand (Train's local
+    mode), which takes one worker; `folder` is for Train's own files.
     """
 
     materials: tuple[Any]

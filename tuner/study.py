@@ -78,6 +78,11 @@ class Study:
             seed=seed, n_startup_trials=_STARTUP, constant_liar=slots > 1
         )
 
+    @property
+    def sampler(self) -> optuna.samplers.BaseSampler:
+        """What draws the next configuration."""
+        return self._study.sampler
+
     def draw(self) -> tuple[str, Configuration, bool]:
         """The next trial's name and full configuration, and whether it is a start point."""
         number = self._drawn

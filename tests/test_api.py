@@ -1,0 +1,192 @@
+"""`tune` from Python, on files: honest selection, the exported model, repeatability, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.glue_files import write_rte
+from tuner import Settings, tune
+from tuner.errors import SearchError, UserError
+from tuner.inputs import row_index
+from tuner.journal import read_history
+from tuner.pipeline import Result, resume
+from tuner.predict import predict, task_of, write_submission
+from tuner.session import ray_session
+from tuner.settings import load_settings
+from tuner.sources import read_split
+from tuner.tasks import find_task
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray():
+    with ray_session():
+        yield
+
+
+def settings(folder: Path, storage: Path, **changes: object) -> Settings:
+    values = {
+        "task": "rte",
+        "data": str(folder),
+        "model": "tiny",
+        "trials": 4,
+        "slots": 1,
+        "storage": str(storage),
+        "set": {"num_train_epochs": 2, "per_device_train_batch_size": 16},
+        **changes,
+    }
+    return Settings(**values)
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A whole run in one slot."""
+    folder = tmp_path_factory.mktemp("honest")
+    return tune(settings(write_rte(folder / "glue"), folder / "runs", name="honest"))
+
+
+@pytest.fixture(scope="module")
+def flipped(honest: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The same run, the validation rows and labels replaced; its settings from run.yaml."""
+    folder = tmp_path_factory.mktemp("flipped")
+    files = write_rte(folder / "glue", flipped=True)
+    given = {"data": str(files), "storage": str(folder / "runs"), "retrain": False}
+    return tune(load_settings(honest.run.settings_file, given))
+
+
+def told(result: Result) -> list[object]:
+    """Everything a search draws and hears, less names, times and slots."""
+    return [
+        (r.configuration, r.status, [(s.level, s.step, s.metrics, s.loss) for s in r.scores])
+        for r in read_history(result.run.journal_file).records.values()
+    ]
+
+
+def test_a_search_never_sees_the_validation_rows_and_repeats_bit_for_bit(honest, flipped):
+    assert told(honest) == told(flipped)
+    assert honest.best == flipped.best or honest.best.objective == flipped.best.objective
+
+
+def test_without_retraining_there_is_no_model(flipped):
+    assert flipped.model_dir is None
+    assert flipped.metrics is None
+    assert not flipped.run.best_folder.exists()
+
+
+def test_the_result_holds_the_leaderboard_and_the_model(honest):
+    frame = honest.leaderboard
+    assert list(frame["trial"])[0] == honest.best.trial
+    assert len(frame) == 4
+    assert honest.reason == "complete"
+    assert honest.model_dir == honest.run.best_folder
+    assert 0 <= honest.metrics["accuracy"] <= 1
+
+
+def test_the_exported_model_scores_what_metrics_json_says(honest):
+    from transformers import pipeline
+
+    task = task_of(honest.model_dir)
+    said = json.loads((honest.model_dir / "metrics.json").read_text())
+    data = yaml.safe_load(honest.run.settings_file.read_text())["settings"]["data"]
+    rows = read_split(find_task("rte"), "validation", data)
+    classify = pipeline("text-classification", model=str(honest.model_dir))
+    pairs = [
+        {"text": a, "text_pair": b}
+        for a, b in zip(*(rows[c].to_pylist() for c in task.text_columns), strict=True)
+    ]
+    answers = [answer["label"] for answer in classify(pairs, truncation=True)]
+    assert set(answers) <= {"entailment", "not_entailment"}
+    right = [task.label_names[label] for label in rows["label"].to_pylist()]
+    accuracy = sum(a == b for a, b in zip(answers, right, strict=True)) / len(right)
+    assert accuracy == pytest.approx(said["metrics"]["accuracy"])
+    assert said["rows"] == len(right)
+
+
+def test_the_test_split_becomes_a_submission(honest, tmp_path):
+    task = task_of(honest.model_dir)
+    data = yaml.safe_load(honest.run.settings_file.read_text())["settings"]["data"]
+    rows = read_split(task, "test", data)
+    output = tmp_path / "RTE.tsv"
+    write_submission(output, task, predict(honest.model_dir, task, rows), row_index(rows))
+    lines = output.read_text().splitlines()
+    assert lines[0] == "index\tprediction"
+    assert len(lines) == 21
+    assert {line.split("\t")[1] for line in lines[1:]} <= {"entailment", "not_entailment"}
+
+
+def test_run_yaml_says_what_ran(honest):
+    document = yaml.safe_load(honest.run.settings_file.read_text())
+    assert document["settings"]["space"] == "demo"
+    assert document["layout"]["slots"] == 1
+    assert document["data"]["selection_rows"] == 60
+    assert document["data"]["training_rows"] == 240
+    assert document["space"]["start"]
+    assert {"torch", "transformers", "ray", "optuna"} <= set(document["versions"])
+
+
+def test_a_finished_trial_leaves_its_logits(honest):
+    import pyarrow.parquet as pq
+
+    stored = pq.read_table(honest.run.predictions_folder / f"{honest.best.trial}.parquet")
+    assert stored.num_rows == 60
+
+
+def test_a_run_whose_data_or_space_changed_is_not_resumed(honest, tmp_path):
+    data = yaml.safe_load(honest.run.settings_file.read_text())
+    train = Path(data["settings"]["data"]) / "RTE" / "train.tsv"
+    before = train.read_text()
+    try:
+        train.write_text(before.replace("red", "blue"))
+        with pytest.raises(UserError, match="train rows are not those"):
+            resume(str(honest.run.folder), trials=6)
+    finally:
+        train.write_text(before)
+    file = honest.run.settings_file
+    written = file.read_text()
+    try:
+        document = yaml.safe_load(written)
+        document["space"]["start"] = []
+        file.write_text(yaml.safe_dump(document))
+        with pytest.raises(UserError, match="the search space demo changed"):
+            resume(str(honest.run.folder), trials=6)
+    finally:
+        file.write_text(written)
+    with pytest.raises(UserError, match="--trials 2"):
+        resume(str(honest.run.folder), trials=2)
+
+
+def test_a_spent_budget_ends_a_search_and_more_trials_lift_it(tmp_path):
+    files = write_rte(tmp_path / "glue")
+    given = settings(files, tmp_path / "runs", trials=50, budget=0.5, retrain=False, name="short")
+    with pytest.raises(SearchError, match="no trial finished"):
+        tune(given)
+    history = read_history(tmp_path / "runs" / "short" / "journal.jsonl")
+    assert history.reason == "budget"
+    assert len(history.records) < 50
+    drawn = len(history.records)
+    result = resume("short", storage=str(tmp_path / "runs"), trials=drawn + 1)
+    assert (result.reason, len(result.rows)) == ("complete", drawn + 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"task": None}, "no task is named"),
+        ({"objective": "f1"}, "f1"),
+        ({"slots": 64}, "64"),
+        ({"workers_per_trial": 64}, "64"),
+        ({"data": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"space": "nosuch"}, "nosuch"),
+        ({"set": {"learning_rte": 1e-3}}, "learning_rate"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(tmp_path, changes, told):
+    files = write_rte(tmp_path / "glue")
+    with pytest.raises(UserError, match=told) as error:
+        tune(settings(files, tmp_path / "runs", **changes))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,145 @@
+"""A run whose driver is killed goes on where it was: real drivers, SIGKILL, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.journal import read_history
+from tuner.runs import Run
+
+TUNE = (
+    *("tune", "--task", "demo", "--trials", "4", "--name", "r", "--fraction", "0.1"),
+    *("--set", "num_train_epochs=2", "--set", "per_device_train_batch_size=16"),
+)
+PATIENCE = 240.0
+
+
+def start(storage: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A driver in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuner", *arguments, "--storage", str(storage)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(driver: subprocess.Popen[str]) -> str:
+    """Wait for a driver to end well; what it printed."""
+    output, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, output
+    return output
+
+
+def kill_after(driver: subprocess.Popen[str], journal: Path, *events: str) -> bytes:
+    """SIGKILL the driver's whole group once one of `events` is in the journal; the journal then."""
+    known = journal.read_bytes().count(b"\n") if journal.exists() else 0
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        lines = journal.read_bytes().splitlines()[known:] if journal.exists() else []
+        if any(f'"event":"{event}"'.encode() in line for line in lines for event in events):
+            break
+        assert driver.poll() is None, driver.communicate()[0]
+        time.sleep(0.002)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    return journal.read_bytes()
+
+
+def whole(journal: bytes) -> bytes:
+    return journal[: journal.rfind(b"\n") + 1]
+
+
+def events(run: Run, name: str) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in run.journal_file.read_text().splitlines())
+    return [event for event in lines if event["event"] == name]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes], str]:
+    """A run killed within its first trials, again right after a row appeared, then resumed; the
+    journal at each kill, and what the last driver printed."""
+    storage = tmp_path_factory.mktemp("runs")
+    run = Run(storage / "r")
+    journals = [kill_after(start(storage, *TUNE), run.journal_file, "report")]
+    done = ("finished", "stopped")
+    journals.append(kill_after(start(storage, "resume", "r"), run.journal_file, *done))
+    return run, journals, finish(start(storage, "resume", "r"))
+
+
+def test_a_killed_run_goes_on_to_exactly_the_planned_trials(killed):
+    run, _, _ = killed
+    history = read_history(run.journal_file)
+    assert list(history.records) == ["t000", "t001", "t002", "t003"]
+    assert all(record.done for record in history.records.values())
+    assert history.reason == "complete"
+    assert len(history.sessions) == 3
+
+
+def test_the_journal_before_a_kill_is_a_prefix_of_the_journal_after(killed):
+    run, journals, _ = killed
+    final = run.journal_file.read_bytes()
+    for before in journals:
+        assert final.startswith(whole(before))
+
+
+def test_no_done_trial_is_taken_again(killed):
+    run, _, _ = killed
+    done = set()
+    for line in run.journal_file.read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "taken":
+            assert event["trial"] not in done
+        elif event["event"] in ("finished", "stopped", "failed"):
+            assert event["trial"] not in done
+            done.add(event["trial"])
+    assert done == {"t000", "t001", "t002", "t003"}
+    assert max(record.takes for record in read_history(run.journal_file).records.values()) >= 2
+
+
+def test_no_start_point_is_drawn_twice(killed):
+    run, _, _ = killed
+    drawn = events(run, "drawn")
+    assert [event["trial"] for event in drawn] == ["t000", "t001", "t002", "t003"]
+    configurations = [json.dumps(event["configuration"], sort_keys=True) for event in drawn]
+    assert len(set(configurations)) == 4
+    assert drawn[0]["start_point"]
+
+
+def test_the_resumed_run_ends_with_a_leaderboard_and_an_exported_model(killed):
+    run, _, output = killed
+    rows = json.loads(run.leaderboard_file("json").read_text())
+    assert {row["trial"] for row in rows} == {"t000", "t001", "t002", "t003"}
+    assert rows[0]["rank"] == 1
+    metrics = json.loads((run.best_folder / "metrics.json").read_text())
+    assert metrics["rows"] == 400
+    assert metrics["hyperparameters"] == rows[0]["hyperparameters"]
+    assert str(run.best_folder) in output
+    # Losers and interrupted drivers leave no checkpoints behind.
+    assert not run.checkpoints_folder.exists()
+    assert not list(run.folder.glob(".retraining-*"))
+
+
+def test_a_finished_run_is_extended_also_with_a_torn_last_line(killed):
+    run, _, _ = killed
+    before = run.journal_file.read_bytes()
+    with run.journal_file.open("ab") as file:
+        file.write(b'{"event":"drawn","trial":"t0')
+    finish(start(run.folder.parent, "resume", "r", "--trials", "5"))
+    after = run.journal_file.read_bytes()
+    assert after.startswith(before)
+    history = read_history(run.journal_file)
+    assert list(history.records) == ["t000", "t001", "t002", "t003", "t004"]
+    assert len(events(run, "finished") + events(run, "stopped") + events(run, "failed")) == 5
+    card = (run.best_folder / "README.md").read_text()
+    assert "5" in card
