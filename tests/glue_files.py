@@ -7,9 +7,9 @@ from tuner.demo import demo_rows
 NAMES = ("not_entailment", "entailment")
 
 
-def write_rte(folder: Path, rows: int = 300, validation: int = 60, *, flipped: bool = False) -> Path:
-    """RTE's files, with rows of the demo; `flipped` replaces the validation rows and turns their
-    labels around. The validation split keeps its size."""
+def write_rte(folder: Path, rows: int = 300, validation: int = 60, flipped: bool = False) -> Path:
+    """RTE's files, with rows of the demo. `flipped` replaces the validation rows, and turns their
+    labels around; there are as many."""
     (folder / "RTE").mkdir(parents=True)
     shown = demo_rows("test" if flipped else "validation")[:validation]
     splits = {

@@ -78,7 +78,7 @@ def test_without_retraining_there_is_no_model(flipped):
 
 def test_the_result_holds_the_leaderboard_and_the_model(honest):
     frame = honest.leaderboard
-    assert list(frame["trial"])[0] == honest.best.trial
+    assert frame["trial"].iloc[0] == honest.best.trial
     assert len(frame) == 4
     assert honest.reason == "complete"
     assert honest.model_dir == honest.run.best_folder

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -266,17 +266,17 @@ def _rows_to_predict(
 ) -> pa.Table:
     from tuner.hub import probe_hub
     from tuner.inputs import read_input
-    from tuner.sources import read_split
+    from tuner.sources import Split, read_split
 
     if (split is None) == (file is None):
         raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
     if file is not None:
         return read_input(file, task)
-    if split not in ("train", "validation", "test"):
+    if split not in get_args(Split):
         raise UserError(f"--split {split}: must be train, validation or test")
     if task.hub is not None and data is None:
         probe_hub(dataset=task.hub[0])
-    return read_split(task, split, data)
+    return read_split(task, cast(Split, split), data)
 
 
 @app.command()

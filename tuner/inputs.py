@@ -60,10 +60,10 @@ def read_input(path: Path, task: Task) -> pa.Table:
     return pa.table(columns)
 
 
-def row_index(table: pa.Table) -> list[int] | list[str]:
+def row_index(table: pa.Table) -> list[int | str]:
     """What the rows of `table` are called in a file of predictions: their `index`, or 0, 1, 2, …"""
     if INDEX in table.column_names:
-        index: list[int] | list[str] = table[INDEX].to_pylist()
+        index: list[int | str] = table[INDEX].to_pylist()
         return index
     return list(range(table.num_rows))
 

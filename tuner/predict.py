@@ -118,14 +118,14 @@ def predictions(task: Task, logits: Logits) -> list[str]:
     return [labels[number] for number in logits.argmax(axis=1)]
 
 
-def write_submission(path: Path, task: Task, logits: Logits, index: Sequence[int]) -> None:
+def write_submission(path: Path, task: Task, logits: Logits, index: Sequence[int | str]) -> None:
     """Write `index` and `prediction`, a line a row. The suffix of `path` decides the form:
     .tsv (GLUE's), .csv or .jsonl. Raises UserError for another suffix."""
     rows = zip(index, predictions(task, logits), strict=True)
     _write(path, ("index", "prediction"), rows)
 
 
-def write_probabilities(path: Path, task: Task, logits: Logits, index: Sequence[int]) -> None:
+def write_probabilities(path: Path, task: Task, logits: Logits, index: Sequence[int | str]) -> None:
     """Write `index` and a column a label with its probability (of a regression the score)."""
     from tuner.models import SCORE
 

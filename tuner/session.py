@@ -51,7 +51,7 @@ def ray_session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
     try:
         yield tuple(
             Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in ray.nodes()
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
             if node["Alive"]
         )
     finally:
