@@ -38,6 +38,14 @@ if os.environ.get("GLUE_DIR"):
 import pytest  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever reads GLUE's own files is marked so, before marks decide what runs."""
+    for item in items:
+        if "glue" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.realdata)
+
+
 @pytest.fixture(scope="session")
 def glue() -> Path:
     """The folder of GLUE's original files; the test is skipped where GLUE_DIR names none."""

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.glue_files import write_rte
 from tuner.journal import read_history
 from tuner.runs import Run
 
 TUNE = (
-    *("tune", "--task", "demo", "--trials", "4", "--name", "r", "--fraction", "0.1"),
+    *("tune", "--task", "rte", "--model", "tiny", "--trials", "4", "--name", "r", "--rungs", "2"),
     *("--set", "num_train_epochs=2", "--set", "per_device_train_batch_size=16"),
 )
 PATIENCE = 240.0
@@ -71,7 +72,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes], 
     journal at each kill, and what the last driver printed."""
     storage = tmp_path_factory.mktemp("runs")
     run = Run(storage / "r")
-    journals = [kill_after(start(storage, *TUNE), run.journal_file, "report")]
+    files = write_rte(tmp_path_factory.mktemp("glue"))
+    first = start(storage, *TUNE, "--data", str(files))
+    journals = [kill_after(first, run.journal_file, "report", "stopped")]
     done = ("finished", "stopped")
     journals.append(kill_after(start(storage, "resume", "r"), run.journal_file, *done))
     return run, journals, finish(start(storage, "resume", "r"))
@@ -122,7 +125,7 @@ def test_the_resumed_run_ends_with_a_leaderboard_and_an_exported_model(killed):
     assert {row["trial"] for row in rows} == {"t000", "t001", "t002", "t003"}
     assert rows[0]["rank"] == 1
     metrics = json.loads((run.best_folder / "metrics.json").read_text())
-    assert metrics["rows"] == 400
+    assert metrics["rows"] == 60
     assert metrics["hyperparameters"] == rows[0]["hyperparameters"]
     assert str(run.best_folder) in output
     # Losers and interrupted drivers leave no checkpoints behind.

@@ -21,6 +21,18 @@ def _ray():
         yield
 
 
+def rank_processes(raylet):
+    """The processes of worker groups under a raylet."""
+    for folder in Path("/proc").iterdir():
+        try:
+            name = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):  # no process, or one that has just ended
+            continue
+        if name.startswith(b"ray::RayTrainWorker") and parent == raylet:
+            yield int(folder.name)
+
+
 class _Host:
     """A fresh process with a crew in it, as a slot is."""
 
@@ -46,8 +58,9 @@ class _Host:
             (report,) = self.run(f"t{number:03d}", given)[-1:]
             assert (report.kind, report.total_steps) == ("end", 2), report
 
-    def pid(self):
-        return os.getpid()
+    def pids(self):
+        """This process, and the ranks of a worker group."""
+        return [os.getpid(), *sorted(rank_processes(os.getppid()))]
 
     def holdings(self):
         """What this process holds: resident MiB, threads, open files, child processes, scratch."""
@@ -87,19 +100,19 @@ def ten_others():
 def test_a_warm_slot_repeats_a_cold_start_bit_for_bit(tmp_path, workers):
     # Few tokens a pass, so that large batches are accumulated and small ones are not.
     materials = toy_materials(dropout=0.1, most_tokens=96)
-    plan = crew_plan(materials, tmp_path, workers)
-    cold, warm = host_on(plan, tmp_path), host_on(plan, tmp_path)
-    expected = ray.get(cold.run.remote("cold", THE_TRIAL))
-    before = ray.get(warm.pid.remote())
+    host = host_on(crew_plan(materials, tmp_path, workers), tmp_path)
+    cold = ray.get(host.run.remote("cold", THE_TRIAL))
+    before = ray.get(host.pids.remote())
     kinds = []
     for number, (given, stop_at) in enumerate(ten_others()):
-        kinds.append(ray.get(warm.run.remote(f"t{number}", given, stop_at))[-1].kind)
-    found = ray.get(warm.run.remote("warm", THE_TRIAL))
-    assert ray.get(warm.pid.remote()) == before
+        kinds.append(ray.get(host.run.remote(f"t{number}", given, stop_at))[-1].kind)
+    warm = ray.get(host.run.remote("warm", THE_TRIAL))
+    assert ray.get(host.pids.remote()) == before
+    assert len(before) == (1 if workers == 1 else 1 + workers)
     assert sorted(kinds) == ["end"] * 7 + ["failed"] + ["rung"] * 2
-    assert [report.kind for report in found] == ["rung", "rung", "end"]
-    assert numbers(found) == numbers(expected)
-    ray.get([cold.close.remote(), warm.close.remote()])
+    assert [report.kind for report in warm] == ["rung", "rung", "end"]
+    assert numbers(warm) == numbers(cold)
+    ray.get(host.close.remote())
 
 
 def test_a_slot_neither_grows_nor_leaves_anything_over_200_trials(tmp_path):

@@ -399,10 +399,13 @@ def machine() -> str:
     """What the figures were taken on."""
     from importlib.metadata import version
 
+    import psutil
+
     names = ("tuner", "ray", "transformers", "optuna", "torch")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores, load {load:.1f} before the start; {versions}"
+    memory = psutil.virtual_memory().total / 2**30
+    load = psutil.getloadavg()[0]
+    return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, load {load:.1f} at the start; {versions}"
 
 
 def main() -> None:

@@ -1,0 +1,61 @@
+"""Whole runs on GLUE's own files (GLUE_DIR), with a real checkpoint where it is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tuner import Settings, tune
+from tuner.journal import read_history
+from tuner.progress import Silent
+
+pytestmark = pytest.mark.realdata
+
+
+def test_a_real_checkpoint_is_tuned_on_real_rows(glue: Path, minilm: Path, tmp_path: Path):
+    result = tune(
+        Settings(
+            task="wnli",
+            data=str(glue),
+            model=str(minilm),
+            trials=3,
+            storage=str(tmp_path),
+            set={"num_train_epochs": 1},
+        )
+    )
+    assert result.reason == "complete"
+    history = read_history(result.run.journal_file)
+    assert len(history.records) == 3
+    assert all(record.status in ("finished", "stopped") for record in history.records.values())
+    said = json.loads((result.model_dir / "metrics.json").read_text())
+    assert said["rows"] == 71
+    config = json.loads((result.model_dir / "config.json").read_text())
+    assert set(config["label2id"]) == {"not_entailment", "entailment"}
+
+
+def test_cola_starts_from_real_files_and_warns_of_shared_rows(glue: Path, tmp_path: Path):
+    class Keeping(Silent):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    keeping = Keeping()
+    result = tune(
+        Settings(
+            task="cola",
+            data=str(glue),
+            model="tiny",
+            fraction=0.05,
+            trials=2,
+            retrain=False,
+            storage=str(tmp_path),
+            set={"num_train_epochs": 1, "per_device_train_batch_size": 64},
+        ),
+        keeping,
+    )
+    assert any("16 of 1,043 validation rows" in note for note in keeping.notes)
+    assert {row.status for row in result.rows} <= {"finished", "stopped"}
