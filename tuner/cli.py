@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ Storage = Annotated[str, typer.Option(metavar="DIR", help="The folder that holds
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM, a batch system's Ctrl-C, is taken as one."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run_guarded(sys.argv[1:]))
 
 
