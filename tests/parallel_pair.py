@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from tests import toy
 from tuner import attempts, bench, mailbox
+from tuner.checkpoints import noted_bound
 from tuner.errors import CrewLost
 from tuner.mailbox import LocalMailbox, Order
 from tuner.training import Feed
@@ -173,8 +174,8 @@ def failures(watched: Watched) -> dict[str, Any]:
     return {"reports": reports, "numbers": toy.numbers(reports)}
 
 
-def failing_alone(watched: Watched) -> str:
-    """What becomes of both when one worker raises in the middle of a trial."""
+def failing_alone(folder: Path) -> dict[str, Any]:
+    """What becomes of both when one worker runs out of memory in the middle of a trial."""
     bench.SHORT = timedelta(seconds=2)
     built = attempts.build_model
 
@@ -184,7 +185,7 @@ def failing_alone(watched: Watched) -> str:
 
         def failing(**inputs: Any) -> Any:
             if next(calls) == 3:
-                raise ValueError("only here")
+                raise torch.OutOfMemoryError("only here")
             return forward(**inputs)
 
         model.forward = failing
@@ -193,11 +194,13 @@ def failing_alone(watched: Watched) -> str:
     table = bench.Bench(toy.toy_materials(rows=30))
     if dist.get_rank() == 1:
         attempts.build_model = poisoned
+    kept = str(folder / "alone")
+    said = "went on"
     try:
-        table.run(Order("alone", SMALL), lambda report: None, toy.go)
+        table.run(Order("alone", SMALL, checkpoints=kept), lambda report: None, toy.go)
     except CrewLost as error:
-        return str(error)
-    return "went on"
+        said = str(error)
+    return {"said": said, "bound": noted_bound(kept)}
 
 
 def main(folder: Path, rank: int, port: str) -> None:
@@ -214,7 +217,7 @@ def main(folder: Path, rank: int, port: str) -> None:
     seen: dict[str, Any] = {name: run_case(watched, name) for name in CASES}
     seen["resume"] = resume(folder)
     seen["failures"] = failures(watched)
-    seen["alone"] = failing_alone(watched)
+    seen["alone"] = failing_alone(folder)
     (folder / f"rank-{rank}.pickle").write_bytes(pickle.dumps(seen))
     os._exit(0)  # the group is broken on purpose: nothing is left to take down in order
 

@@ -147,6 +147,19 @@ def test_stop_ends_a_trial_at_its_rung(bench: Bench, tmp_path: Path) -> None:
     assert run(bench)[-1].kind == "end"
 
 
+def test_leave_ends_a_trial_at_its_rung_and_keeps_its_checkpoint(
+    bench: Bench, tmp_path: Path
+) -> None:
+    through = run(bench)
+    kept: dict[str, Any] = {"checkpoints": str(tmp_path / "kept"), "checkpoint_every": 0.0}
+    left = run(bench, saying("go", "leave"), **kept)
+    assert [report.kind for report in left] == ["rung", "rung"]
+    found = newest(kept["checkpoints"])
+    assert found is not None
+    assert found[1].step == left[-1].step - 1
+    assert numbers(run(bench, **kept)) == numbers(through[1:])
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

@@ -165,6 +165,12 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
         (["tune", "--task", "rtee"], ["rtee", "did you mean 'rte'"]),
         (["tune", "--task", "rte", "--objective", "f2"], ["f2", "accuracy"]),
         (["tune", "--task", "rte", "--data", "nowhere", "--model", "tiny"], ["nowhere"]),
+        (["tune", "--task", "demo", "--data", "~nosuchuser/glue"], ["~nosuchuser/glue"]),
+        (
+            ["tune", "--task", "demo", "--set", "learning_rate=0"],
+            ["--set learning_rate", "above 0"],
+        ),
+        (["tune", "--task", "demo", "--space", "nosuch"], ["nosuch", "small-models"]),
         (["resume"], ["no run"]),
         (["resume", "nosuch"], ["nosuch"]),
         (["resume", "x" * 300], ["xxx"]),

@@ -134,7 +134,7 @@ def test_a_search_in_which_every_trial_fails_ends_with_1_says_why_and_exports_no
     predict = ["--split", "test", "--output", tmp_path / "out.tsv", "--storage", tmp_path]
     done = command("predict", "lost", *predict)
     assert done.code == 2
-    assert "tuner resume lost" in done.err
+    assert f"tuner resume {tmp_path / 'lost'}" in done.err
 
 
 def test_ctrl_c_ends_a_run_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:

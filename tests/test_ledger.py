@@ -200,6 +200,26 @@ def test_a_spent_budget_ends_the_search(path):
     assert ledger.close() == "budget"
 
 
+def test_an_interruption_counts_also_when_the_budget_is_spent(path):
+    ledger = ledger_on(path, seconds=0.0)
+    assert ledger.reason == "budget"
+    ledger.stop("interrupted")
+    ledger.stop("lost")
+    assert ledger.reason == "interrupted"
+
+
+def test_an_interruption_during_the_last_trial_is_not_taken_for_the_plans_end(path):
+    ledger = ledger_on(path, planned=1)
+    ledger.next()
+    ledger.stop("interrupted")
+    ledger.result(end("t000"), "slot")
+    assert ledger.close() == "interrupted"
+    again = ledger_on(path, planned=1)
+    assert again.done == {"t000"}
+    assert run_to_the_end(again) == []
+    assert again.close() == "complete"
+
+
 def test_rungs_are_remembered_by_the_next_driver(path):
     ledger = ledger_on(path, slots=3, planned=3)
     for _ in range(3):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +129,13 @@ def test_an_unknown_metric_is_an_error_that_suggests_the_nearest() -> None:
 def test_shapes_that_do_not_fit_are_refused(outputs: np.ndarray, labels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         score(["accuracy"], outputs, labels)
+
+
+def test_scoring_needs_no_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code = "from tuner.metrics import score; print(score(['accuracy'], [[0, 1]], [1])['accuracy'])"
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "file" / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.stdout == "1.0\n", done.stderr

@@ -171,4 +171,10 @@ def test_a_worker_that_fails_alone_ends_the_group_instead_of_hanging_it(
     pair: list[dict[str, Any]],
 ) -> None:
     """Both raise CrewLost; "went on" is what the pair notes where neither does."""
-    assert "went on" not in (pair[0]["alone"], pair[1]["alone"])
+    assert "went on" not in (pair[0]["alone"]["said"], pair[1]["alone"]["said"])
+
+
+def test_a_worker_that_runs_out_of_memory_alone_leaves_word_for_the_next_group(
+    pair: list[dict[str, Any]],
+) -> None:
+    assert pair[1]["alone"]["bound"] == 2, "half of the four rows of a pass"

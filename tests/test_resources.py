@@ -69,6 +69,13 @@ def test_retraining_takes_every_gpu_or_one_worker_a_host():
     assert retrain_layout((Node(4, 0), Node(8, 0)), None, batch=16) == Layout(1, 2, 4, 0, 4)
 
 
+def test_a_gpu_without_a_core_on_its_host_and_a_host_without_cores_count_for_nothing():
+    hosts = (Node(2, 8), Node(64, 0))
+    assert lay_out(hosts).slots == 2
+    assert retrain_layout(hosts, None, batch=16).workers == 2
+    assert retrain_layout((Node(0, 0), Node(8, 0)), None, batch=16) == Layout(1, 1, 8, 0, 8)
+
+
 def test_retraining_never_has_more_workers_than_rows_in_a_batch():
     assert retrain_layout((Node(64, 8),), None, batch=4).workers == 4
     assert retrain_layout((Node(2, 0),) * 8, None, batch=4).workers == 4

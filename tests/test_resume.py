@@ -145,4 +145,4 @@ def test_a_finished_run_is_extended_also_with_a_torn_last_line(killed):
     assert list(history.records) == ["t000", "t001", "t002", "t003", "t004"]
     assert len(events(run, "finished") + events(run, "stopped") + events(run, "failed")) == 5
     card = (run.best_folder / "README.md").read_text()
-    assert "5" in card
+    assert "5 trials" in card

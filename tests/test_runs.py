@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from tuner.errors import UserError
 from tuner.provenance import git_revision, versions
-from tuner.runs import Run, create_run, find_run, hold, list_runs, without_credentials
+from tuner.runs import Run, check_free, create_run, find_run, hold, list_runs, without_credentials
 
 
 def made(storage: Path, name: str, created: str | None = None) -> Run:
@@ -33,8 +34,11 @@ def test_a_task_that_is_a_file_gives_a_tidy_name(tmp_path: Path) -> None:
 
 def test_a_name_that_is_taken_is_refused_with_the_way_to_go_on(tmp_path: Path) -> None:
     create_run(tmp_path, "rte", "mine")
-    with pytest.raises(UserError, match=r"already exists.*tuner resume mine"):
+    with pytest.raises(UserError, match=r"already exists.*tuner resume /.*mine"):
         create_run(tmp_path, "rte", "mine")
+    with pytest.raises(UserError, match="already exists"):
+        check_free(tmp_path, "mine")
+    check_free(tmp_path, "yours")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "x" * 300, "a b", "a\nb", "-x", "é"])
@@ -44,7 +48,9 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("which", ["none", "x" * 300, "../../none", "\0", "", "a\nb", "~nobody/x"])
+@pytest.mark.parametrize(
+    "which", ["none", "x" * 300, "../../none", "\0", "", "a\nb", "~nosuchuser/x"]
+)
 def test_a_run_that_is_not_there_is_the_users_to_mend(tmp_path: Path, which: str) -> None:
     made(tmp_path, "mine")
     with pytest.raises(UserError) as caught:
@@ -144,6 +150,7 @@ def test_versions_name_python_and_what_is_installed() -> None:
     assert {"torch", "transformers", "ray", "optuna"} <= set(found)
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_revision_says_whether_files_were_changed(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]

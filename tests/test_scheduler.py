@@ -56,6 +56,15 @@ def test_a_restarted_trial_passes_the_rung_that_it_passed():
     assert judge.goes_on("t000", score(1, 0.5))
 
 
+def test_a_restarted_trial_is_not_judged_at_a_rung_that_it_skips():
+    # The first two rungs of a schedule of two steps are one, and it bears the higher level.
+    judge = Judge(3, "max")
+    assert judge.goes_on("t000", score(3, 0.5))
+    for number in range(1, 6):
+        judge.goes_on(f"t{number:03d}", score(1, 0.9))
+    assert judge.goes_on("t000", score(3, 0.5))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_replaying_the_same_results_gives_the_same_verdicts(seed):
     rng = random.Random(seed)

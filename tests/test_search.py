@@ -70,6 +70,8 @@ def test_a_slot_that_is_killed_costs_no_trial(tmp_path, moment):
     assert killed
     assert [record.status for record in history.records.values()] == ["finished"] * 4
     assert len(slots_of(history)) == 2
+    (note,) = history.notes
+    assert "lost its slot (1): The actor died" in note or "died" in note
     assert sum(record.restarts for record in history.records.values()) <= 1
     assert history.reason == "complete"
 

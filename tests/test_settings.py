@@ -222,6 +222,8 @@ def test_resolved_settings_can_be_used_from_any_folder(
     assert resolved.trials == 3
     assert Settings(model="tiny", space="demo").resolved() == Settings(model="tiny", space="demo")
     assert Settings(model="bert/base").resolved().model == "bert/base"
+    # A model's folder in the working directory is read, so it is what a repeated run must find.
+    assert Settings(model="glue").resolved().model == str(tmp_path / "glue")
 
 
 def test_settings_cannot_be_changed_in_place() -> None:

@@ -198,8 +198,9 @@ class Attempt:
             "rung", lambda: self.send(self._scored("rung", rung, logits, loss, train_loss))
         )
         self.trial.told = rung.step
-        if self.word() == "stop":
-            self.stopped = True
+        word = self.word()
+        self.stopped = word != "go"
+        if word == "stop":
             self.ranks.first("stop", lambda: checkpoints.discard(self.trial.order.checkpoints))
 
     def _conclude(self) -> None:

@@ -137,10 +137,11 @@ class Bench:
                 raise CrewLost(f"the GPU no longer answers: {one_line(error)}") from broken
         failure = Failure(one_line(error), is_out_of_memory(error))
         if self.ranks.size > 1:
+            if failure.memory and (half := trial.half()):
+                # First: when the others wait in a gradient, the exchange ends with this group.
+                checkpoints.note_bound(trial.order.checkpoints, half)
             here = (trial.place, type(error).__name__, failure.memory)
             everywhere = set(self.ranks.exchange("failure", here, SHORT))
             if len(everywhere) > 1 or trial.place == BACKWARD:
-                if failure.memory and (half := trial.half()):
-                    checkpoints.note_bound(trial.order.checkpoints, half)
                 raise CrewLost(f"one of the workers failed alone: {failure.message}") from error
         return failure

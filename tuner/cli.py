@@ -252,15 +252,18 @@ def _exported(which: str, storage: str) -> tuple[Path, str | None]:
     """The model's folder, and the folder of GLUE's files that its run was given."""
     from tuner.runs import find_run
 
-    folder = Path(which).expanduser()
+    folder = Path(os.path.expanduser(which))
     if os.path.isfile(folder / "config.json"):
         return folder, None
     run = find_run(storage, which)
+    settings = read_run_file(run).settings
     if not run.best_folder.is_dir():
+        unless = "" if settings.retrain else f"set `retrain: true` in {run.settings_file}, then "
         raise UserError(
-            f"the run {run.name} has exported no model; finish it: tuner resume {run.name}"
+            f"the run {run.name} has exported no model; {unless}finish it: "
+            f"tuner resume {shlex.quote(str(run.folder))}"
         )
-    return run.best_folder, read_run_file(run).settings.data
+    return run.best_folder, settings.data
 
 
 def _rows_to_predict(

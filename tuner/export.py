@@ -19,11 +19,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedTokenizerFast
 
 from tuner.documents import write_json, write_text
+from tuner.headings import duration
 from tuner.hyperparameters import Configuration
 from tuner.models import label_maps
 from tuner.runs import Run
+from tuner.settings import TINY
 from tuner.tasks import Task
-from tuner.tiny import TINY
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
 PIPELINE = "text-classification"
@@ -279,12 +280,3 @@ def title(metric: str) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

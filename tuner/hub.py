@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from tuner.errors import UserError
+from tuner.runs import without_credentials
 
 ENDPOINT = "https://huggingface.co"
 WAY_OUT = (
@@ -52,8 +53,9 @@ def probe_hub(dataset: str | None = None, model: str | None = None, seconds: flo
     thread.join(seconds)
     reasons = tuple(problem)
     if reasons:
+        shown = without_credentials(endpoint)
         raise UserError(
-            f"cannot reach the Hugging Face Hub at {endpoint} ({reasons[0]}); {WAY_OUT}, "
+            f"cannot reach the Hugging Face Hub at {shown} ({reasons[0]}); {WAY_OUT}, "
             "or set HF_HUB_OFFLINE=1 to use what the local cache holds"
         )
 
@@ -95,9 +97,9 @@ def _is_set(name: str) -> bool:
 
 def _check_cache(dataset: str | None, model: str | None) -> None:
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or home).expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    built = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
+    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or home))
+    hub = Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or home / "hub"))
+    built = Path(os.path.expanduser(os.environ.get("HF_DATASETS_CACHE") or home / "datasets"))
     places = []
     if dataset:
         places.append((dataset, built / dataset.replace("/", "___")))

@@ -97,8 +97,11 @@ class Ledger:
         return self._journal.history
 
     def stop(self, reason: Reason) -> None:
-        """End the search: nothing new is begun, running trials end at their next report."""
-        if self._stopping is None:
+        """End the search: nothing new is begun, running trials end at their next report.
+
+        The first reason counts, but for an interruption, which always does.
+        """
+        if self._stopping is None or reason == "interrupted":
             self._stopping = reason
 
     @property
@@ -108,6 +111,11 @@ class Ledger:
         if self._stopping is None and overdue:
             self._stopping = "budget"
         return self._stopping
+
+    @property
+    def done(self) -> set[str]:
+        """The names of the trials that have ended for good."""
+        return {name for name, record in self._history.records.items() if record.done}
 
     def next(self) -> Record | Literal["wait", "over"]:
         """The trial to run next; "wait" while every slot has one, "over" when all is done."""
@@ -214,7 +222,7 @@ class Ledger:
         reason: Reason = self.reason or "complete"
         if left > 0 and reason == "complete":
             reason = "lost"
-        if left <= 0 and reason != "lost":
+        if left <= 0 and reason == "budget":
             reason = "complete"
         self._journal.append("ended", reason=reason)
         for watcher in self._watchers:

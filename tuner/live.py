@@ -27,8 +27,8 @@ from tuner.standing import Standing, reached, standing
 _REFRESHES = 4
 _LINES_AROUND = 8
 _LEAST_ROWS = 3
-_REDRAWN_EVERY = 0.25
 # Ranking thousands of trials at every event would slow the search down.
+_REDRAWN_EVERY = 0.25
 
 
 class _Terminal(Console):

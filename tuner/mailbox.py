@@ -13,7 +13,9 @@ from typing import Any, Literal, Protocol, TypeVar
 from tuner.errors import CrewLost
 from tuner.hyperparameters import Configuration
 
-Word = Literal["go", "stop"]
+Word = Literal["go", "stop", "leave"]
+"""The answer to a rung's report: go on, end here for good, or end here and keep the checkpoint."""
+
 Item = TypeVar("Item")
 
 

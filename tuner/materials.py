@@ -22,7 +22,8 @@ CPU_TOKENS = 8192
 class Materials:
     """`train` and `selection` are tokenised tables: input_ids, labels, row, perhaps token_type_ids.
 
-    `metrics` are the task's, under their plain names. `precision` is "fp32", "bf16" or "fp16".
+    `metrics` are the task's, under their plain names. `precision` is "fp32", "bf16", "fp16" or
+    "auto": bf16 on a GPU that has it.
     `threads` are torch's in each worker, `gpus` the GPUs a worker has (0: it trains on the CPU).
     `most_tokens` bounds rows times longest row in a pass; None leaves it to the hardware: 8192 on a
     CPU, no bound on a GPU.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from tuner.errors import UserError
+from tuner.settings import DEFAULT_MODEL, TINY
 from tuner.tasks import Task
-from tuner.tiny import TINY, tiny_config, train_tokenizer
+from tuner.tiny import tiny_config, train_tokenizer
 
 SCORE = "score"
 """The name of a regression's one output."""
@@ -41,9 +43,6 @@ UNLIMITED = 1_000_000
 
 USUAL_LIMIT = 512
 """The limit of a model that states none."""
-
-
-EXAMPLE = "distilbert/distilbert-base-uncased"
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _dump(config: PreTrainedConfig) -> str:
 
 def _folder(model: str) -> Path | None:
     """The folder that `model` names; None when it reads like a Hub id."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     try:
         if model and path.is_dir():
             _check_folder(path, model)
@@ -180,7 +179,7 @@ def _folder(model: str) -> Path | None:
     except (OSError, ValueError) as error:  # too long for a file's name; not a Hub id either
         raise UserError(
             f"model {shorten(model, 80)!r}: there is no such folder; pass one that holds "
-            f"config.json and model.safetensors, a Hub id such as {EXAMPLE}, or 'tiny'"
+            f"config.json and model.safetensors, a Hub id such as {DEFAULT_MODEL}, or 'tiny'"
         ) from error
     return None
 
@@ -244,7 +243,7 @@ def _sequence_classifier(
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise UserError(
             f"model {model or config.name_or_path!r}: transformers has no sequence classifier of "
-            f"type {config.model_type!r}; pass an encoder such as {EXAMPLE}"
+            f"type {config.model_type!r}; pass an encoder such as {DEFAULT_MODEL}"
         )
     return cast(type[PreTrainedModel], MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from tuner.leaderboard import LeaderboardFiles, Row, best, rows, write_leaderboa
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import git_revision, versions
-from tuner.runs import Run, check_storage, create_run, find_run, hold
+from tuner.runs import Run, check_free, check_storage, create_run, find_run, hold
 from tuner.settings import Settings, read_run_file, write_run_file
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def tune(settings: Settings, watcher: Watcher | None = None) -> Result:
     """
     settings, task = resolve(settings)
     check_storage(settings.storage)
+    if settings.name is not None:
+        check_free(settings.storage, settings.name)
     with watcher or Silent() as watching:
         preparation = prepare(settings, task, watching.stage)
         with _devices(settings, watching) as (nodes, layout):
@@ -122,9 +125,11 @@ def _extended(
             f"--trials {planned}: the run has {len(history.records)} trials already; pass a larger "
             "number, or leave it out"
         )
-    if trials is None and budget is None and settings.budget is not None:
-        budget = max(1e-3, settings.budget - history.seconds)
-    changes = {"trials": planned, "budget": budget, "address": address or settings.address}
+    # What is written counts over all sessions, so that it can be read again by the next one.
+    limit = settings.budget if trials is None else None
+    if budget is not None:
+        limit = history.seconds + budget
+    changes = {"trials": planned, "budget": limit, "address": address or settings.address}
     return settings.resolved(**changes)
 
 
@@ -216,7 +221,7 @@ def _run(
     result = Result(run, table, reason)
     if winner is None or result.interrupted or not preparation.settings.retrain:
         return result
-    metrics = None if news else _exported(run)
+    metrics = None if news else _exported(run, winner)
     if metrics is None:
         try:
             metrics = _retrain(run, preparation, nodes, winner, history, watcher)
@@ -228,7 +233,10 @@ def _run(
 def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:
     errors = [row.error for row in table if row.error]
     if not errors:
-        return f"no trial finished in {run.name}; give it more time: tuner resume {run.name}"
+        return (
+            f"no trial finished in {run.name}; give it more time: "
+            f"tuner resume {shlex.quote(str(run.folder))} --budget 30m"
+        )
     return f"no trial finished in {run.name}; {len(errors)} failed, the first with: {errors[0]}"
 
 
@@ -268,7 +276,7 @@ def _search(
             direction=preparation.direction,
             planned=settings.trials,
             slots=layout.slots,
-            seconds=settings.budget,
+            seconds=_time_left(settings, journal.history),
             attempts=settings.max_failures + 1,
         )
         watcher.stage("starting the slots")
@@ -291,6 +299,11 @@ def _search(
         if run.checkpoints_folder.is_dir() and not any(run.checkpoints_folder.iterdir()):
             run.checkpoints_folder.rmdir()
         return reason, journal.history.done > done
+
+
+def _time_left(settings: Settings, history: History) -> float | None:
+    """Seconds of the budget that the sessions before have left; None: there is no limit."""
+    return None if settings.budget is None else max(1e-3, settings.budget - history.seconds)
 
 
 def _materials(preparation: Preparation, layout: Layout, train: Any, selection: Any) -> Any:
@@ -323,6 +336,8 @@ def _retrain(
     settings, data = preparation.settings, preparation.data
     watcher.stage(f"retraining {winner.trial} on all {data.full_train.num_rows} training rows")
     layout = retrain_layout(nodes, settings.gpus_per_worker, int(winner.hyperparameters[BATCH]))
+    for leftover in run.folder.glob(".retraining-*"):  # of a driver that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".retraining-", dir=run.folder.absolute()) as folder:
         retrained = retrain(
             _materials(preparation, layout, data.full_train, data.validation),
@@ -383,14 +398,13 @@ def _export(
     )
 
 
-def _exported(run: Run) -> Mapping[str, float] | None:
-    """The metrics of the model exported before; None when there is none."""
+def _exported(run: Run, winner: Row) -> Mapping[str, float] | None:
+    """The metrics of the model exported before; None when there is none of this winner."""
     import json
 
     try:
-        found: dict[str, float] = json.loads((run.best_folder / "metrics.json").read_text())[
-            "metrics"
-        ]
+        said = json.loads((run.best_folder / "metrics.json").read_text())
+        found: dict[str, float] = said["metrics"]
+        return found if said["hyperparameters"] == winner.hyperparameters else None
     except (OSError, ValueError, KeyError):
         return None
-    return found

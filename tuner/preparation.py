@@ -6,6 +6,8 @@ wrong with the user's input is said first. Knows nothing of Ray.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from tuner.errors import UserError
 from tuner.history import Direction
 from tuner.hub import probe_hub
 from tuner.hyperparameters import BATCH
-from tuner.settings import Settings
+from tuner.settings import DEFAULT_MODEL, TINY, Settings
 from tuner.sources import read_split
 from tuner.spaces import Space, load_space
 from tuner.tasks import Task, direction, find_task
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from tuner.data import Prepared
     from tuner.models import Base
 
-TINY = "tiny"
-DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,16 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
     any heavy import. Raises UserError for whatever is wrong with the input.
     """
     dataset = task.hub[0] if task.hub and settings.data is None else None
-    model = None if _is_local(str(settings.model)) else settings.model
+    model = settings.model if _is_hub_id(str(settings.model)) else None
+    # Whatever can be seen without knowing transformers' fields is said before it is imported.
+    load_space(str(settings.space), fixed=settings.set)
     if dataset or model:
         probe_hub(dataset=dataset, model=model)
     splits = {} if dataset else _read(task, settings, say)
     say("loading libraries")
     from tuner import parameters
 
-    space = load_space(
-        str(settings.space),
-        parameters.fields(),
-        {name: parameters.check_value(name, value) for name, value in settings.set.items()},
-    )
+    space = load_space(str(settings.space), parameters.fields(), settings.set)
     _check_batches(space, settings.workers_per_trial)
     splits = splits or _read(task, settings, say)
     from tuner.checks import check_rows
@@ -105,11 +104,10 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
     return Preparation(settings, task, space, base, data, (*warnings, *data.notes))
 
 
-def _is_local(model: str) -> bool:
-    try:
-        return model == TINY or Path(model).expanduser().exists()
-    except OSError:  # a name longer than the file system allows
-        return False
+def _is_hub_id(model: str) -> bool:
+    """Whether `model` must be fetched; what is neither here nor an id is refused later on."""
+    here = model == TINY or os.path.exists(os.path.expanduser(model))
+    return not here and _HUB_ID.fullmatch(model) is not None
 
 
 def _read(task: Task, settings: Settings, say: Callable[[str], None]) -> dict[str, pa.Table]:

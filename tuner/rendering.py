@@ -34,8 +34,8 @@ SHORT = {
 }
 """How hyperparameters are called where room is short."""
 
-_LONGEST_TABLE = 200
 # rich measures every cell, which takes a second at some thousands of rows.
+_LONGEST_TABLE = 200
 _ERROR_WIDTH = 100
 _ERROR_LEAST = 24
 

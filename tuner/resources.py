@@ -46,8 +46,7 @@ def lay_out(
     devices = sum(node.gpus for node in nodes)
     gpus = _share(gpus_per_worker, devices, workers)
     if gpus:
-        room = sum(int(node.gpus / gpus + 1e-9) for node in nodes)
-        room = min(room, cores)
+        room = sum(min(int(node.gpus / gpus + 1e-9), int(node.cpus)) for node in nodes)
         what = f"{gpus:g} GPU{'s' if gpus != 1 else ''} and a core"
     else:
         room = cores
@@ -95,12 +94,13 @@ def _share(asked: float | None, devices: float, workers: int) -> float:
 def retrain_layout(nodes: tuple[Node, ...], gpus_per_worker: float | None, batch: int) -> Layout:
     """The workers of the retraining: every GPU, or without GPUs one worker a host with all its
     cores; never more than there are rows in the effective batch `batch`."""
-    devices = int(sum(node.gpus for node in nodes))
+    devices = sum(int(min(node.gpus, node.cpus)) for node in nodes)
     if devices and gpus_per_worker != 0:
         workers = min(devices, batch)
         hosts = [node for node in nodes if node.gpus]
         threads = max(1, min(int(node.cpus // max(1, math.ceil(node.gpus))) for node in hosts))
         return Layout(1, workers, 1.0, 1.0, threads)
-    workers = min(len(nodes), batch)
-    cores = max(1, int(min(sorted((node.cpus for node in nodes), reverse=True)[:workers])))
+    cpus = sorted((node.cpus for node in nodes if node.cpus >= 1), reverse=True) or [1.0]
+    workers = min(len(cpus), batch)
+    cores = int(cpus[workers - 1])
     return Layout(1, workers, float(cores), 0.0, cores)

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def check_storage(storage: str | Path) -> Path:
             f"storage {without_credentials(str(storage))} is a URI; give a folder, "
             "such as one on a mounted disk"
         )
-    folder = Path(storage).expanduser()
+    folder = Path(os.path.expanduser(storage))
     nearest = folder
     try:
         while not nearest.exists() and nearest != nearest.parent:
@@ -166,14 +167,25 @@ def create_run(storage: str | Path, task: str, name: str | None = None) -> Run:
         raise UserError(f"storage {_short(storage)} cannot be used: {_reason(error)}") from None
 
 
+def check_free(storage: str | Path, name: str) -> None:
+    """Raises UserError when `storage` holds something called `name` already."""
+    folder = Path(os.path.expanduser(storage)) / name
+    if os.path.lexists(folder):
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> UserError:
+    return UserError(
+        f"the run {folder.name} already exists in {folder.parent}; choose another --name, "
+        f"or go on with it: tuner resume {shlex.quote(str(folder))}"
+    )
+
+
 def _create_named(storage: Path, name: str) -> Run:
     try:
         (storage / name).mkdir()
     except FileExistsError:
-        raise UserError(
-            f"the run {name} already exists in {storage}; choose another --name, "
-            f"or go on with it: tuner resume {name}"
-        ) from None
+        raise _taken(storage / name) from None
     return Run(storage / name)
 
 
@@ -191,7 +203,7 @@ def _create_fresh(storage: Path, name: str) -> Run:
 def list_runs(storage: str | Path) -> list[Run]:
     """The runs under `storage`, the newest last; what is no run is passed over."""
     try:
-        folders = [entry for entry in Path(storage).expanduser().iterdir() if entry.is_dir()]
+        folders = [entry for entry in Path(os.path.expanduser(storage)).iterdir() if entry.is_dir()]
     except (OSError, ValueError):
         return []
     found = [run for run in map(Run, folders) if run.exists]
@@ -209,9 +221,9 @@ def find_run(storage: str | Path, which: str | Path | None = None) -> Run:
             raise UserError(f"there is no run in {_short(storage)}; start one: tuner tune")
         return runs[-1]
     which = str(which)
-    candidates = [Path(which).expanduser()] if which.strip() else []
+    candidates = [Path(os.path.expanduser(which))] if which.strip() else []
     if _NAME.fullmatch(which):
-        candidates.insert(0, Path(storage).expanduser() / which)
+        candidates.insert(0, Path(os.path.expanduser(storage)) / which)
     for folder in candidates:
         if os.path.isdir(folder):
             # `.` and `..` are paths, too, and a run must know its name.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -56,6 +57,7 @@ class Judge:
             else None
         )
         self._entered: set[str] = set()
+        self._judged: set[tuple[str, int]] = set()
 
     def goes_on(self, trial: str, score: Score) -> bool:
         """Record a trial's score at a rung and say whether it may go on.
@@ -63,8 +65,9 @@ class Judge:
         A rung that the same trial reported before is not judged again: a restarted trial passes
         where it passed.
         """
-        if self._asha is None:
+        if self._asha is None or (trial, score.level) in self._judged:
             return True
+        self._judged.add((trial, score.level))
         entrant: Any = _Entrant(trial)
         nobody: Any = None
         if trial not in self._entered:
@@ -109,11 +112,11 @@ class RungScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        error = trial.get_error()
-        self._lost(trial.config["trial"], _one_line(error))
+        self._lost(trial.config["trial"], _last_line(trial.error_file))
 
 
-def _one_line(error: BaseException | None) -> str:
-    text = str(getattr(error, "cause", None) or error or "its process died")
+def _last_line(file: str | None) -> str:
+    """The last line of the traceback that Tune keeps of a trial's error: what went wrong."""
+    text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "its process died"
+    return lines[-1].removeprefix("tuner.errors.CrewLost: ")[:300] if lines else "its process died"

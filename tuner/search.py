@@ -6,6 +6,7 @@ used: a trial that lost its slot is handed out again by the ledger, which also s
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -22,6 +23,7 @@ from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from tuner import checkpoints
 from tuner.errors import SearchError
 from tuner.ledger import Ledger, Reason
 from tuner.resources import Layout
@@ -85,7 +87,15 @@ def run_search(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> 
                 line = text[-1] if text else type(error).__name__
                 if not ledger.all_lost(line):
                     raise SearchError(f"Ray Tune ended the search: {line}") from error
+    _sweep(plan, ledger.done)
     return ledger.close()
+
+
+def _sweep(plan: SlotPlan, done: set[str]) -> None:
+    """Remove the checkpoints of done trials whose slot ended before it could."""
+    for folder in Path(plan.checkpoints).glob("*"):
+        if folder.name in done:
+            checkpoints.discard(str(folder))
 
 
 def _tuner(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> tune.Tuner:
@@ -133,7 +143,8 @@ def _folder_name(trial: Trial) -> str:
 
 @contextmanager
 def _settings(slots: int) -> Iterator[None]:
-    """Tune's settings that it takes from the environment only."""
+    """Tune's settings that it takes from the environment only, and its log kept quiet: it prints a
+    traceback for every slot that is lost, which the ledger tells in a line."""
     wanted = {
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),
@@ -142,9 +153,13 @@ def _settings(slots: int) -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
+    log = logging.getLogger("ray.tune")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        log.setLevel(level)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

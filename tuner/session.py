@@ -74,7 +74,7 @@ def _connect(address: str | None) -> None:
         _probe(address)
         ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({reason}); start one, or leave "
             "--address out to run on this machine"

@@ -43,6 +43,13 @@ _RULES = {
     "too_short": "must not be empty",
 }
 """Pydantic's error types in our words; its own message serves for the rest."""
+
+TINY = "tiny"
+"""What the built-in model is called."""
+
+DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
+"""What is fine-tuned where no model is named, but for the task `demo`."""
+
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 
 
@@ -158,7 +165,7 @@ class Settings(BaseModel):
     """A built-in search space's name or a YAML file."""
     trials: Annotated[Count, Field(gt=0, le=1_000_000)] = 20
     budget: Seconds | None = None
-    """Wall-clock seconds for the search; None: no limit."""
+    """Wall-clock seconds for the search, over all its sessions; None: no limit."""
     fraction: Annotated[Share, Field(gt=0, le=1)] = 1.0
     """Of the training rows, how many the search trains on."""
     max_length: Annotated[Count, Field(ge=8)] | None = None
@@ -224,8 +231,9 @@ class Settings(BaseModel):
 def _is_local(key: str, text: str) -> bool:
     if "://" in text:
         return False
-    # A plain word (`tiny`, `demo`) is a name, whatever may lie in the working directory.
-    named = key != "data" and not re.search(r"[/\\]|\.ya?ml$", text)
+    # The names of tasks and spaces, and `tiny`, go before what lies in the working directory.
+    word = key in ("task", "space") and not re.search(r"[/\\]|\.ya?ml$", text)
+    named = word or (key == "model" and text == TINY)
     return not named and os.path.exists(os.path.expanduser(text))
 
 

@@ -129,7 +129,7 @@ class Crew:
         if not self._ended.is_set():
             try:
                 self.side.close()
-            except ray.exceptions.RayError:
+            except (CrewLost, ray.exceptions.RayError):
                 return
             self._thread.join(_GOODBYE)
         if isinstance(self._box, PostOffice):
@@ -196,19 +196,20 @@ class Slot(tune.Trainable):
         return {"report": asdict(report), "slot": self._name}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._dismiss()
+        self._dismiss("stop")
         self._order = self._plan.order(new_config["trial"], new_config["configuration"])
         return True
 
     def cleanup(self) -> None:
-        self._dismiss()
+        # The trial at hand may be one that an interrupted search begins again.
+        self._dismiss("leave")
         self._crew.close()
 
-    def _dismiss(self) -> None:
-        """Tell a trial that waits at a rung to stop there."""
+    def _dismiss(self, word: Word) -> None:
+        """Tell a trial that waits at a rung to end there."""
         if self._waiting:
             self._waiting = False
-            self._crew.say("stop")
+            self._crew.say(word)
 
 
 def report_of(result: dict[str, Any]) -> Report:

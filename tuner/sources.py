@@ -6,6 +6,7 @@ Every source gives the same table. Knows nothing of models, splits for selection
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_split(task: Task, split: Split, data: str | None) -> pa.Table:
     (int64). Raises UserError naming the path, the line or the data set at fault.
     """
     if data is not None:
-        return _read_glue(task, split, Path(data).expanduser())
+        return _read_glue(task, split, Path(os.path.expanduser(data)))
     if task.hub is not None:
         return _read_hub(task, split, *task.hub)
     return _read_demo(task, split)

@@ -11,9 +11,6 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertTokenizer
 
-TINY = "tiny"
-"""What the user calls it."""
-
 VOCABULARY = 4096
 ALPHABET = 512
 MAX_LENGTH = 128

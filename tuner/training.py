@@ -64,7 +64,7 @@ def training_arguments(
         gradient_accumulation_steps=batch.accumulation,
         # Without this, accelerate leaves the gradients of CPU workers apart, and says nothing.
         use_cpu=gpus == 0,
-        bf16=precision == "bf16",
+        bf16=precision == "bf16" or (precision == "auto" and gpus > 0 and _has_bf16()),
         fp16=precision == "fp16",
         eval_strategy="no",
         save_strategy="no",
@@ -83,6 +83,11 @@ def training_arguments(
         # One process uses one device; the Trainer would spread its batches over all it sees.
         arguments._n_gpu = 1
     return arguments
+
+
+def _has_bf16() -> bool:
+    """Whether this process's GPU computes in bf16 itself; older ones only emulate it."""
+    return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported(False))
 
 
 class StepEnd(TrainerCallback):
