@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,23 @@ def configuration(number: int = 0, **changes: Any) -> dict[str, Any]:
         "seed": number,
         **changes,
     }
+
+
+def parent(process: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def rank_processes(raylet: int) -> Iterator[int]:
+    """The processes of worker groups under a raylet."""
+    for folder in Path("/proc").iterdir():
+        try:
+            name = (folder / "cmdline").read_bytes()
+            ours = parent(int(folder.name)) == raylet
+        except (OSError, ValueError):  # no process, or one that has just ended
+            continue
+        if name.startswith(b"ray::RayTrainWorker") and ours:
+            yield int(folder.name)
 
 
 def crew_plan(materials: Materials, folder: Path, workers: int = 1, local: bool = True) -> CrewPlan:

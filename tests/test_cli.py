@@ -358,6 +358,18 @@ def test_the_leaderboard_tells_a_run_that_is_driven_from_one_that_is_not(
     assert "is running" not in capsys.readouterr().out
 
 
+def test_a_stream_that_lacks_a_character_still_gets_the_list() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "spaces"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1e-6 ? 1e-4 (log)" in done.stdout
+
+
 def test_an_unknown_form_is_refused(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
     make_run(elsewhere / "runs", "one", [0.6])
     assert "json" in refused(capsys, "leaderboard", "--format", "jsn")

@@ -93,6 +93,7 @@ def test_the_files_own_numbers_are_kept(tmp_path: Path) -> None:
         ("in.jsonl", '{"sentence": 3}\n', "in.jsonl:1: sentence is 3, but must be text"),
         ("in.jsonl", '{"sentence": "a"}\n{"b": "a"}', "in.jsonl:2: there is no column 'sentence'"),
         ("in.jsonl", '{"sentence": null}\n', "in.jsonl:1: sentence is null"),
+        ("in.jsonl", '{"sentence": "\\ud800"}\n', "in.jsonl:1: sentence holds half a character"),
     ],
 )
 def test_what_cannot_be_used_is_named_by_file_and_line(

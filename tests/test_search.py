@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.searches import configuration, search
+from tests.searches import configuration, parent, rank_processes, search
 from tests.toy import toy_materials
 from tuner.resources import Layout
 from tuner.session import ray_session
@@ -57,23 +57,49 @@ def test_twelve_trials_most_of_them_stopped_all_end(tmp_path, layout):
 
 @pytest.mark.parametrize("moment", ["report", "finished"], ids=["within a trial", "between trials"])
 def test_a_slot_that_is_killed_costs_no_trial(tmp_path, moment):
-    killed = []
+    killed, kept = [], []
 
     def act(event, record):
         if event == moment and not killed:
-            process = int(record.slot.split(":")[1])
-            os.kill(process, signal.SIGKILL)
-            killed.append(process)
+            if moment == "report":
+                kept.append(any((tmp_path / "checkpoints" / record.name).iterdir()))
+            killed.append(int(record.slot.split(":")[1]))
+            os.kill(killed[0], signal.SIGKILL)
 
     planned = [configuration(n) for n in range(4)]
-    history = search(tmp_path, toy_materials(), planned, ONE_SLOT, act=act, asha=False)
+    materials = toy_materials()
+    history = search(
+        tmp_path, materials, planned, ONE_SLOT, act=act, asha=False, checkpoint_every=0.0
+    )
     assert killed
     assert [record.status for record in history.records.values()] == ["finished"] * 4
-    assert len(slots_of(history)) == 2
-    (note,) = history.notes
-    assert "lost its slot (1): The actor died" in note or "died" in note
-    assert sum(record.restarts for record in history.records.values()) <= 1
     assert history.reason == "complete"
+    assert len(slots_of(history)) == 2
+    assert sum(record.restarts for record in history.records.values()) <= 1
+    (note,) = history.notes
+    assert "lost its slot (1): " in note
+    # What a trial says again after its newest checkpoint is what it said before.
+    said = {}
+    for name, score, _ in history.results:
+        assert said.setdefault((name, score.level), score.loss) == score.loss
+    assert len(said) == 12
+    assert kept == ([] if moment == "finished" else [True])
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_a_worker_that_is_killed_costs_no_trial(tmp_path):
+    killed = []
+
+    def act(event, record):
+        if event == "report" and not killed:
+            killed.extend(list(rank_processes(parent(int(record.slot.split(":")[1]))))[-1:])
+            os.kill(killed[0], signal.SIGKILL)
+
+    planned = [configuration(n) for n in range(2)]
+    history = search(tmp_path, toy_materials(), planned, TWO_WORKERS, act=act, asha=False)
+    assert killed
+    assert [record.status for record in history.records.values()] == ["finished"] * 2
+    assert [record.restarts for record in history.records.values()] == [1, 0]
 
 
 def test_an_interrupt_ends_running_trials_at_their_next_report_and_they_run_again(tmp_path):

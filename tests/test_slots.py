@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.searches import configuration, crew_plan
+from tests.searches import configuration, crew_plan, rank_processes
 from tests.toy import numbers, toy_materials
 from tuner.mailbox import Order
 from tuner.session import ray_session
@@ -19,18 +19,6 @@ THE_TRIAL = configuration(3, learning_rate=2e-3, num_train_epochs=3, warmup_step
 def _ray():
     with ray_session():
         yield
-
-
-def rank_processes(raylet):
-    """The processes of worker groups under a raylet."""
-    for folder in Path("/proc").iterdir():
-        try:
-            name = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):  # no process, or one that has just ended
-            continue
-        if name.startswith(b"ray::RayTrainWorker") and parent == raylet:
-            yield int(folder.name)
 
 
 class _Host:

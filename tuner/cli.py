@@ -6,6 +6,7 @@ traceback), and 1 for anything else. Commands that only read import nothing heav
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import shutil
@@ -48,6 +49,8 @@ Storage = Annotated[str, typer.Option(metavar="DIR", help="The folder that holds
 def main() -> None:
     """The console script. SIGTERM, a batch system's Ctrl-C, is taken as one."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where a character cannot be shown, "?" is
     sys.exit(run_guarded(sys.argv[1:]))
 
 

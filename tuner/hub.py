@@ -26,7 +26,7 @@ WAY_OUT = (
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks5": 1080, "socks5h": 1080}
 
 
-def probe_hub(dataset: str | None = None, model: str | None = None, seconds: float = 2.0) -> None:
+def probe_hub(dataset: str | None = None, model: str | None = None, seconds: float = 1.5) -> None:
     """Return where the Hub answers within `seconds`; raise UserError where it does not.
 
     Goes through the proxy that the environment names, to the host that HF_ENDPOINT names. With

@@ -79,6 +79,8 @@ def _text(path: Path, line: _Line, names: Sequence[str]) -> str:
     text = line.values[name]
     if not isinstance(text, str):
         raise UserError(f"{path}:{line.number}: {name} is {json.dumps(text)}, but must be text")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{path}:{line.number}: {name} holds half a character; repair the text")
     if not text.strip():
         raise UserError(f"{path}:{line.number}: {name} is empty; fill it in, or take the row out")
     return text

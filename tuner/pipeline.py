@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.errors import SearchError, UserError
 from tuner.history import History
 from tuner.journal import Journal, read_history
-from tuner.leaderboard import LeaderboardFiles, Row, best, rows, write_leaderboard
+from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import git_revision, versions
@@ -55,10 +55,7 @@ class Result:
     @property
     def leaderboard(self) -> pd.DataFrame:
         """The leaderboard as a frame, a row a trial, best first."""
-        import pandas as pd
-
-        frame: pd.DataFrame = pd.read_parquet(self.run.leaderboard_file("parquet"))
-        return frame
+        return to_frame(self.rows)
 
 
 def tune(settings: Settings, watcher: Watcher | None = None) -> Result:

@@ -93,7 +93,7 @@ class Silent:
     ) -> None: ...
 
 
-class Lines:
+class Lines(Silent):
     """One plain line an event."""
 
     def __init__(self, stream: IO[str], *, tick_every: float = TICK_EVERY) -> None:
@@ -155,16 +155,6 @@ class Lines:
                 self._stream.flush()
             except (OSError, ValueError):
                 pass  # whoever was reading has gone; a run does not end for that
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 def _told(name: str, record: Record, objective: str) -> str:

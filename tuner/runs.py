@@ -69,10 +69,6 @@ class Run:
         return self.folder / "best"
 
     @property
-    def report_file(self) -> Path:
-        return self.folder / "report.html"
-
-    @property
     def lock_file(self) -> Path:
         return self.folder / ".lock"
 
