@@ -17,8 +17,8 @@ ORDER = """
 errors documents runs hyperparameters provenance settings demo tasks metrics hub sources checks data
 tiny models parameters ranges spaces history journal leaderboard headings rendering standing live
 progress batches mailbox losses training checkpoints materials ranks trials attempts bench resources
-preparation session study ledger scheduler slots search retrain export inputs predict pipeline
-options cli
+preparation session study ledger scheduler slots search retrain export inputs predict identity
+pipeline options cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

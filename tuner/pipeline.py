@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import SearchError, UserError
+from tuner.errors import SearchError
 from tuner.history import History
+from tuner.identity import check_same, describe, extended, plain_layout, time_left
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
-from tuner.provenance import git_revision, versions
+from tuner.provenance import versions
 from tuner.runs import Run, check_free, check_storage, create_run, find_run, hold
 from tuner.settings import Settings, read_run_file, write_run_file
 
@@ -73,7 +74,7 @@ def tune(settings: Settings, watcher: Watcher | None = None) -> Result:
         with _devices(settings, watching) as (nodes, layout):
             run = create_run(settings.storage, task.name, settings.name)
             with hold(run):
-                _describe(run, preparation, layout)
+                describe(run, preparation, layout)
                 return _run(run, preparation, nodes, layout, watching)
 
 
@@ -97,37 +98,15 @@ def resume(
     with hold(run):
         file = read_run_file(run)
         history = read_history(run.journal_file)
-        settings = _extended(file.settings, history, trials, budget, address)
+        settings = extended(file.settings, history, trials, budget, address)
         settings, task = resolve(settings)
         with watcher or Silent() as watching:
             watching.stage(f"resuming {run.name}")
             preparation = prepare(settings, task, watching.stage)
-            _same(run, preparation, file.facts)
+            check_same(run, preparation, file.facts)
             with _devices(settings, watching) as (nodes, layout):
-                write_run_file(run, settings, {**file.facts, "layout": _plain_layout(layout)})
+                write_run_file(run, settings, {**file.facts, "layout": plain_layout(layout)})
                 return _run(run, preparation, nodes, layout, watching)
-
-
-def _extended(
-    settings: Settings,
-    history: History,
-    trials: int | None,
-    budget: float | None,
-    address: str | None,
-) -> Settings:
-    """The settings of a run that goes on. A plan never shrinks below what was drawn."""
-    planned = trials or max(settings.trials, history.planned)
-    if planned < len(history.records):
-        raise UserError(
-            f"--trials {planned}: the run has {len(history.records)} trials already; pass a larger "
-            "number, or leave it out"
-        )
-    # What is written counts over all sessions, so that it can be read again by the next one.
-    limit = settings.budget if trials is None else None
-    if budget is not None:
-        limit = history.seconds + budget
-    changes = {"trials": planned, "budget": limit, "address": address or settings.address}
-    return settings.resolved(**changes)
 
 
 @contextmanager
@@ -146,54 +125,6 @@ def _devices(settings: Settings, watcher: Watcher) -> Iterator[tuple[tuple[Node,
                 workers=settings.workers_per_trial,
                 gpus_per_worker=settings.gpus_per_worker,
             ),
-        )
-
-
-def _describe(run: Run, preparation: Preparation, layout: Layout) -> None:
-    """Write run.yaml."""
-    data = preparation.data
-    facts = {
-        "versions": versions(),
-        "git": git_revision(Path.cwd()),
-        "data": {
-            "fingerprints": dict(data.fingerprints),
-            "max_length": data.max_length,
-            "selected_on": data.selected_on,
-            "training_rows": data.train.num_rows,
-            "selection_rows": data.selection.num_rows,
-            "full_training_rows": data.full_train.num_rows,
-            "validation_rows": data.validation.num_rows,
-            "majority": {name: dict(value) for name, value in data.majority.items()},
-        },
-        "space": preparation.space.document(),
-        "layout": _plain_layout(layout),
-    }
-    write_run_file(run, preparation.settings.resolved(), facts)
-
-
-def _plain_layout(layout: Layout) -> dict[str, Any]:
-    return {
-        "slots": layout.slots,
-        "workers_per_trial": layout.workers,
-        "gpus_per_worker": layout.gpus,
-        "threads_per_worker": layout.threads,
-    }
-
-
-def _same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> None:
-    """Whether a run that goes on still has its data and its space. Raises UserError."""
-    before = (facts.get("data") or {}).get("fingerprints") or {}
-    for split, fingerprint in preparation.data.fingerprints.items():
-        if before.get(split, fingerprint) != fingerprint:
-            raise UserError(
-                f"{run.name}: the {split} rows are not those the run began with; restore them, or "
-                "start a new run with `tuner tune --config " + str(run.settings_file) + "`"
-            )
-    space = preparation.space.document()
-    if facts.get("space", space) != space:
-        raise UserError(
-            f"{run.name}: the search space {preparation.space.name} changed since the run began; "
-            f"restore it, or start a new run with `tuner tune --config {run.settings_file}`"
         )
 
 
@@ -250,6 +181,8 @@ def _search(
     from tuner.study import Study
 
     settings, data = preparation.settings, preparation.data
+    # Train's own files of a driver that was killed, or of this one at its end.
+    shutil.rmtree(run.search_folder / "train", ignore_errors=True)
     with Journal.open(run.journal_file) as journal:
         done = journal.history.done
         if done >= settings.trials and journal.history.reason == "complete":
@@ -273,7 +206,7 @@ def _search(
             direction=preparation.direction,
             planned=settings.trials,
             slots=layout.slots,
-            seconds=_time_left(settings, journal.history),
+            seconds=time_left(settings, journal.history),
             attempts=settings.max_failures + 1,
         )
         watcher.stage("starting the slots")
@@ -292,15 +225,9 @@ def _search(
             predictions=str(run.predictions_folder.absolute()),
         )
         reason = run_search(ledger, plan, layout, run.search_folder.absolute())
-        shutil.rmtree(run.search_folder / "train", ignore_errors=True)
         if run.checkpoints_folder.is_dir() and not any(run.checkpoints_folder.iterdir()):
             run.checkpoints_folder.rmdir()
         return reason, journal.history.done > done
-
-
-def _time_left(settings: Settings, history: History) -> float | None:
-    """Seconds of the budget that the sessions before have left; None: there is no limit."""
-    return None if settings.budget is None else max(1e-3, settings.budget - history.seconds)
 
 
 def _materials(preparation: Preparation, layout: Layout, train: Any, selection: Any) -> Any:

@@ -158,9 +158,12 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
         )
         write_text(path, "".join(f"{line}\n" for line in lines))
         return
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    if path.suffix.lower() == ".tsv":  # GLUE's form: unquoted
+        lines = ("\t".join(map(str, row)) for row in (columns, *rows))
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        return
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
     write_text(path, text.getvalue())

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from tuner.errors import UserError, suggestion
 
@@ -244,19 +245,28 @@ def hold(run: Run) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"the run {run.name} cannot be written: {_reason(error)}") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(file):
             file.seek(0)
             holder = file.read(64).strip()
             by = f"process {holder}" if holder else "another process"
             raise UserError(
                 f"the run {run.name} is being driven by {by}; wait for it to end, or stop it"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock could be had. Whoever only looks holds it for an instant: try again."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02 * attempt)
+    return False
 
 
 def is_held(run: Run) -> bool:

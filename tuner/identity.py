@@ -1,0 +1,93 @@
+"""What a run is made of, as run.yaml keeps it, and whether a run that goes on is still the same.
+
+Knows nothing of how a search or a training works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import UserError
+from tuner.history import History
+from tuner.preparation import Preparation
+from tuner.provenance import git_revision, versions
+from tuner.resources import Layout
+from tuner.runs import Run
+from tuner.settings import Settings, write_run_file
+
+
+def describe(run: Run, preparation: Preparation, layout: Layout) -> None:
+    """Write run.yaml."""
+    data = preparation.data
+    facts = {
+        "versions": versions(),
+        "git": git_revision(Path.cwd()),
+        "data": {
+            "fingerprints": dict(data.fingerprints),
+            "max_length": data.max_length,
+            "selected_on": data.selected_on,
+            "training_rows": data.train.num_rows,
+            "selection_rows": data.selection.num_rows,
+            "full_training_rows": data.full_train.num_rows,
+            "validation_rows": data.validation.num_rows,
+            "majority": {name: dict(value) for name, value in data.majority.items()},
+        },
+        "space": preparation.space.document(),
+        "layout": plain_layout(layout),
+    }
+    write_run_file(run, preparation.settings.resolved(), facts)
+
+
+def plain_layout(layout: Layout) -> dict[str, Any]:
+    return {
+        "slots": layout.slots,
+        "workers_per_trial": layout.workers,
+        "gpus_per_worker": layout.gpus,
+        "threads_per_worker": layout.threads,
+    }
+
+
+def extended(
+    settings: Settings,
+    history: History,
+    trials: int | None,
+    budget: float | None,
+    address: str | None,
+) -> Settings:
+    """The settings of a run that goes on. A plan never shrinks below what was drawn."""
+    planned = trials or max(settings.trials, history.planned)
+    if planned < len(history.records):
+        raise UserError(
+            f"--trials {planned}: the run has {len(history.records)} trials already; pass a larger "
+            "number, or leave it out"
+        )
+    # What is written counts over all sessions, so that it can be read again by the next one.
+    limit = settings.budget if trials is None else None
+    if budget is not None:
+        limit = history.seconds + budget
+    changes = {"trials": planned, "budget": limit, "address": address or settings.address}
+    return settings.resolved(**changes)
+
+
+def time_left(settings: Settings, history: History) -> float | None:
+    """Seconds of the budget that the sessions before have left; None: there is no limit."""
+    return None if settings.budget is None else max(1e-3, settings.budget - history.seconds)
+
+
+def check_same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> None:
+    """Whether a run that goes on still has its data and its space. Raises UserError."""
+    before = (facts.get("data") or {}).get("fingerprints") or {}
+    for split, fingerprint in preparation.data.fingerprints.items():
+        if before.get(split, fingerprint) != fingerprint:
+            raise UserError(
+                f"{run.name}: the {split} rows are not those the run began with; restore them, or "
+                "start a new run with `tuner tune --config " + str(run.settings_file) + "`"
+            )
+    space = preparation.space.document()
+    if facts.get("space", space) != space:
+        raise UserError(
+            f"{run.name}: the search space {preparation.space.name} changed since the run began; "
+            f"restore it, or start a new run with `tuner tune --config {run.settings_file}`"
+        )
