@@ -12,9 +12,10 @@ from tests.glue_files import write_rte
 from tuner import Settings, tune
 from tuner.errors import SearchError, UserError
 from tuner.history import History
+from tuner.identity import extended, time_left
 from tuner.inputs import row_index
 from tuner.journal import read_history
-from tuner.pipeline import Result, _extended, _time_left, resume
+from tuner.pipeline import Result, resume
 from tuner.predict import predict, task_of, write_submission
 from tuner.session import ray_session
 from tuner.settings import load_settings
@@ -161,7 +162,16 @@ def test_a_run_whose_data_or_space_changed_is_not_resumed(honest, tmp_path):
 
 def test_a_spent_budget_ends_a_search_and_more_trials_lift_it(tmp_path):
     files = write_rte(tmp_path / "glue")
-    given = settings(files, tmp_path / "runs", trials=50, budget=0.5, retrain=False, name="short")
+    given = settings(
+        files,
+        tmp_path / "runs",
+        trials=50,
+        budget=0.5,
+        retrain=False,
+        name="short",
+        select_on="validation",
+        scheduler="none",
+    )
     with pytest.raises(SearchError, match="no trial finished"):
         tune(given)
     history = read_history(tmp_path / "runs" / "short" / "journal.jsonl")
@@ -176,13 +186,13 @@ def test_a_budget_counts_over_sessions_however_often_a_run_is_resumed():
     given = Settings(task="demo", budget=1000)
     for spent in (600.0, 900.0):
         history = History(seconds=spent)
-        given = _extended(given, history, None, None, None)
-        assert (given.budget, _time_left(given, history)) == (1000, 1000 - spent)
-    given = _extended(given, history, None, 60.0, None)
-    assert _time_left(given, history) == 60
+        given = extended(given, history, None, None, None)
+        assert (given.budget, time_left(given, history)) == (1000, 1000 - spent)
+    given = extended(given, history, None, 60.0, None)
+    assert time_left(given, history) == 60
     history = History(seconds=910.0)
-    assert _time_left(_extended(given, history, None, None, None), history) == 50
-    assert _extended(given, history, 30, None, None).budget is None
+    assert time_left(extended(given, history, None, None, None), history) == 50
+    assert extended(given, history, 30, None, None).budget is None
 
 
 @pytest.mark.parametrize(

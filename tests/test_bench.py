@@ -428,3 +428,18 @@ def test_trials_leave_no_files_threads_or_memory_behind(
     assert process.num_fds() <= before[2]
     assert os.listdir(temporary_folder) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_saved_model_is_scored_in_full_precision_whatever_it_was_trained_in(tmp_path: Path):
+    from transformers import AutoModelForSequenceClassification
+
+    bench = Bench(toy_materials(precision="bf16"))
+    (end,) = run(bench, rungs=1, save_to=str(tmp_path / "m"), predictions=str(tmp_path / "p"))
+    assert end.kind == "end", end.error
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
+    rows = bench.materials.selection["input_ids"].to_pylist()
+    with torch.no_grad():
+        expected = [network(input_ids=torch.tensor([row])).logits[0].numpy() for row in rows]
+    found = np.array(pq.read_table(tmp_path / "p")["logits"].to_pylist())
+    # bf16 keeps 8 bits: had it scored, the logits would be some thousandths off.
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-5)

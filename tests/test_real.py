@@ -35,27 +35,40 @@ def test_a_real_checkpoint_is_tuned_on_real_rows(glue: Path, minilm: Path, tmp_p
     assert set(config["label2id"]) == {"not_entailment", "entailment"}
 
 
-def test_cola_starts_from_real_files_and_warns_of_shared_rows(glue: Path, tmp_path: Path):
-    class Keeping(Silent):
-        def __init__(self) -> None:
-            self.notes: list[str] = []
+class Keeping(Silent):
+    """Keeps the notes that a run says aloud."""
 
-        def note(self, text: str) -> None:
-            self.notes.append(text)
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(
+    ("task", "objective", "told"),
+    [
+        ("cola", "matthews_correlation", "16 of 1,043 validation rows"),
+        ("stsb", "pearson", "texts are cut at"),
+    ],
+)
+def test_a_search_on_real_rows_says_aloud_what_it_found_in_them(
+    glue: Path, tmp_path: Path, task: str, objective: str, told: str
+):
     keeping = Keeping()
-    result = tune(
-        Settings(
-            task="cola",
-            data=str(glue),
-            model="tiny",
-            fraction=0.05,
-            trials=2,
-            retrain=False,
-            storage=str(tmp_path),
-            set={"num_train_epochs": 1, "per_device_train_batch_size": 64},
-        ),
-        keeping,
+    settings = Settings(
+        task=task,
+        data=str(glue),
+        model="tiny",
+        fraction=0.05,
+        trials=2,
+        retrain=False,
+        storage=str(tmp_path),
+        set={"num_train_epochs": 1, "per_device_train_batch_size": 64},
     )
-    assert any("16 of 1,043 validation rows" in note for note in keeping.notes)
+    result = tune(settings, keeping)
+    assert any(told in note for note in keeping.notes)
     assert {row.status for row in result.rows} <= {"finished", "stopped"}
+    assert result.best is not None
+    assert objective in result.best.metrics
+    assert -1 <= result.best.objective <= 1

@@ -206,6 +206,8 @@ class Attempt:
     def _conclude(self) -> None:
         order = self.trial.order
         train_loss, _ = self._check()
+        if order.save_to is not None:
+            self.trainer.leave_mixed_precision()
         logits, loss = self._score()
 
         def conclude() -> None:

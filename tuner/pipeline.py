@@ -219,7 +219,7 @@ def _search(
                 gpus=layout.gpus,
                 folder=str(run.search_folder.absolute() / "train"),
             ),
-            rungs=settings.rungs if settings.scheduler == "asha" else 1,
+            rungs=settings.rungs,
             checkpoints=str(run.checkpoints_folder.absolute()),
             checkpoint_every=settings.checkpoint_every,
             predictions=str(run.predictions_folder.absolute()),

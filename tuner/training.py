@@ -210,6 +210,10 @@ class SlotTrainer(Trainer):
         together: Numbers = torch.cat(found).cpu().numpy()
         return together
 
+    def leave_mixed_precision(self) -> None:
+        """Have the network compute in fp32 from now on, as whoever reads its file will have it."""
+        self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+
     @property
     def network(self) -> PreTrainedModel:
         """The model itself, without what accelerate and DDP put around it."""
