@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.glue_files import write_rte
@@ -47,7 +49,11 @@ def settings(folder: Path, storage: Path, **changes: object) -> Settings:
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A whole run in one slot."""
     folder = tmp_path_factory.mktemp("honest")
-    return tune(settings(write_rte(folder / "glue"), folder / "runs", name="honest"))
+    before = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    result = tune(settings(write_rte(folder / "glue"), folder / "runs", name="honest"))
+    # The retraining ran in this very process, and left it as it was.
+    assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == before
+    return result
 
 
 @pytest.fixture(scope="module")

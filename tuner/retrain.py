@@ -5,10 +5,15 @@ The same train loop as a trial's. Knows nothing of Optuna, of slots' scheduling 
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
+import torch
 
 from tuner.bench import Materials
 from tuner.errors import SearchError
@@ -46,31 +51,50 @@ def retrain(
     are this process's own. Raises SearchError when the training fails.
     """
     materials = replace(materials, threads=layout.threads, gpus=layout.gpus)
-    crew = Crew(
-        CrewPlan(
-            (ray.put(materials),),
-            workers=layout.workers,
-            cpus=layout.cpus,
-            gpus=layout.gpus,
-            folder=str(folder / "train"),
-            local=local,
-        )
+    plan = CrewPlan(
+        (ray.put(materials),),
+        workers=layout.workers,
+        cpus=layout.cpus,
+        gpus=layout.gpus,
+        folder=str(folder / "train"),
+        local=local,
     )
-    try:
-        crew.give(
-            Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=str(folder / "model"))
-        )
-        report = crew.next_report()
-        while report.kind == "tick":
-            watcher.tick(report.step, report.total_steps, _left(report))
-            report = crew.next_report()
-    finally:
-        crew.close()
+    order = Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=str(folder / "model"))
+    with _threads_as_before():
+        report = _last_report(plan, order, watcher)
     if report.kind == "failed":
         raise SearchError(
             f"the best configuration failed when it was retrained on all rows: {report.error}"
         )
     return Retrained(folder / "model", report)
+
+
+def _last_report(plan: CrewPlan, order: Order, watcher: Watcher) -> Report:
+    crew = Crew(plan)
+    try:
+        crew.give(order)
+        report = crew.next_report()
+        while report.kind == "tick":
+            watcher.tick(report.step, report.total_steps, _left(report))
+            report = crew.next_report()
+        return report
+    finally:
+        crew.close()
+
+
+@contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """A bench takes its process over, and this one is the caller's: give it back."""
+    threads, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(threads)
+        if variable is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        else:
+            os.environ["OMP_NUM_THREADS"] = variable
 
 
 def _left(report: Report) -> float | None:
