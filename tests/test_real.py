@@ -10,8 +10,15 @@ import pytest
 from tuner import Settings, tune
 from tuner.journal import read_history
 from tuner.progress import Silent
+from tuner.session import ray_session
 
 pytestmark = pytest.mark.realdata
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray():
+    with ray_session():
+        yield
 
 
 def test_a_real_checkpoint_is_tuned_on_real_rows(glue: Path, minilm: Path, tmp_path: Path):
