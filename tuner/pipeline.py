@@ -181,8 +181,8 @@ def _search(
     from tuner.study import Study
 
     settings, data = preparation.settings, preparation.data
-    # Train's own files of a driver that was killed, or of this one at its end.
-    shutil.rmtree(run.search_folder / "train", ignore_errors=True)
+    train_files = run.search_folder.absolute() / "train"
+    shutil.rmtree(train_files, ignore_errors=True)  # of a driver that was killed
     with Journal.open(run.journal_file) as journal:
         done = journal.history.done
         if done >= settings.trials and journal.history.reason == "complete":
@@ -217,7 +217,7 @@ def _search(
                 workers=layout.workers,
                 cpus=layout.cpus,
                 gpus=layout.gpus,
-                folder=str(run.search_folder.absolute() / "train"),
+                folder=str(train_files),
             ),
             rungs=settings.rungs,
             checkpoints=str(run.checkpoints_folder.absolute()),
@@ -225,6 +225,7 @@ def _search(
             predictions=str(run.predictions_folder.absolute()),
         )
         reason = run_search(ledger, plan, layout, run.search_folder.absolute())
+        shutil.rmtree(train_files, ignore_errors=True)
         if run.checkpoints_folder.is_dir() and not any(run.checkpoints_folder.iterdir()):
             run.checkpoints_folder.rmdir()
         return reason, journal.history.done > done

@@ -73,7 +73,7 @@ def _share(asked: float | None, devices: float, workers: int) -> float:
     """GPUs a worker: what was asked, or a whole one where there are any."""
     if asked is None:
         return 1.0 if devices >= 1 else 0.0
-    if asked < 0 or (asked > 1 and asked != 1):
+    if not 0 <= asked <= 1:
         raise UserError(
             f"--gpus-per-worker {asked:g}: a worker trains on one GPU or a share of one; "
             "pass a number from 0 to 1, and more workers for more GPUs"

@@ -9,7 +9,7 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
@@ -47,10 +47,10 @@ def retrain(
     """Train `configuration` on `materials.train`, score `materials.selection` at the end, and save
     the model under `folder`.
 
-    `materials` hold the full training split and the validation split; `local` says that the devices
+    `materials` hold the full training split and the validation split, and are made for `layout`'s
+    threads and GPUs; `local` says that the devices
     are this process's own. Raises SearchError when the training fails.
     """
-    materials = replace(materials, threads=layout.threads, gpus=layout.gpus)
     plan = CrewPlan(
         (ray.put(materials),),
         workers=layout.workers,
