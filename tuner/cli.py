@@ -206,7 +206,16 @@ def _board(run: Run, form: str, top: int | None) -> str:
     task = str(file.settings.task)
     objective = file.settings.objective or find_task(task).objective
     better = direction(objective)
-    about = heading(run.name, task, objective, better, file.facts, history, live=is_held(run))
+    about = heading(
+        run.name,
+        task,
+        objective,
+        better,
+        file.facts,
+        history,
+        live=is_held(run),
+        resume=shlex.quote(str(run.folder)),
+    )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = width is not None and not os.environ.get("NO_COLOR")
     return render(rows(history, better), form, about, top=top, width=width, colour=colour)

@@ -43,6 +43,8 @@ class Heading:
     reason: str | None = None
     live: bool = False
     seconds: float = 0.0
+    resume: str = ""
+    """How `tuner resume` finds the run: by its name, or by its path."""
 
 
 def heading(
@@ -54,6 +56,7 @@ def heading(
     history: History,
     *,
     live: bool = False,
+    resume: str = "",
 ) -> Heading:
     """The heading of a run from its history and the facts in its run.yaml (those under `data`).
 
@@ -73,6 +76,7 @@ def heading(
         reason=history.reason,
         live=live,
         seconds=history.seconds,
+        resume=resume or run,
     )
 
 
@@ -121,7 +125,9 @@ def _state(rows: Sequence[Row], about: Heading) -> str:
     spent = f" in {duration(about.seconds)}" if about.seconds else ""
     how = ENDS.get(about.reason or "", about.reason) or "was cut short (its driver is gone)"
     unfinished = (
-        f"; {begun} begun and not done: `tuner resume {about.run}` runs them again" if begun else ""
+        f"; {begun} begun and not done: `tuner resume {about.resume or about.run}` runs them again"
+        if begun
+        else ""
     )
     return f"{trials}{spent}; the search {how}{unfinished}"
 

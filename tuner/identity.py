@@ -20,7 +20,7 @@ from tuner.settings import Settings, write_run_file
 
 def describe(run: Run, preparation: Preparation, layout: Layout) -> None:
     """Write run.yaml."""
-    data = preparation.data
+    data, base = preparation.data, preparation.base
     facts = {
         "versions": versions(),
         "git": git_revision(Path.cwd()),
@@ -33,6 +33,10 @@ def describe(run: Run, preparation: Preparation, layout: Layout) -> None:
             "full_training_rows": data.full_train.num_rows,
             "validation_rows": data.validation.num_rows,
             "majority": {name: dict(value) for name, value in data.majority.items()},
+        },
+        "model": {
+            "name": preparation.base.name,
+            "fingerprint": preparation.base.weights.fingerprint,
         },
         "space": preparation.space.document(),
         "layout": plain_layout(layout),
@@ -77,7 +81,7 @@ def time_left(settings: Settings, history: History) -> float | None:
 
 
 def check_same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> None:
-    """Whether a run that goes on still has its data and its space. Raises UserError."""
+    """Whether a run that goes on still has its data, its model and its space. Raises UserError."""
     before = (facts.get("data") or {}).get("fingerprints") or {}
     for split, fingerprint in preparation.data.fingerprints.items():
         if before.get(split, fingerprint) != fingerprint:
@@ -85,6 +89,12 @@ def check_same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> 
                 f"{run.name}: the {split} rows are not those the run began with; restore them, or "
                 "start a new run with `tuner tune --config " + str(run.settings_file) + "`"
             )
+    weights = preparation.base.weights.fingerprint
+    if (facts.get("model") or {}).get("fingerprint", weights) != weights:
+        raise UserError(
+            f"{run.name}: the weights of {preparation.base.name} are not those the run began with; "
+            f"restore them, or start a new run with `tuner tune --config {run.settings_file}`"
+        )
     space = preparation.space.document()
     if facts.get("space", space) != space:
         raise UserError(

@@ -6,6 +6,7 @@ comes with a model is ever run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -58,6 +59,18 @@ class Weights:
     state: dict[str, np.ndarray[Any, Any]] | None
     pad_token_id: int
     padding_side: str
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of the base model's tensors; None when it has none of its own."""
+        if self.state is None:
+            return None
+        digest = hashlib.sha256()
+        for name in sorted(self.state):
+            array = self.state[name]
+            digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""Whether a run that goes on is still the run that began."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.glue_files import write_rte
+from tests.toy import toy_weights
+from tuner.errors import UserError
+from tuner.identity import check_same, describe
+from tuner.preparation import prepare, resolve
+from tuner.resources import Layout
+from tuner.runs import Run
+from tuner.settings import Settings, read_run_file
+
+LAYOUT = Layout(slots=1, workers=1, cpus=1, gpus=0, threads=1)
+
+
+def prepared(data, **changes):
+    settings, task = resolve(Settings(task="rte", model="tiny", data=str(data), **changes))
+    preparation = prepare(settings, task, lambda text: None)
+    weights = replace(toy_weights(2), state={"w": np.arange(6, dtype=np.float32).reshape(2, 3)})
+    return replace(preparation, base=replace(preparation.base, weights=weights))
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run as it was begun, and the folder of its data."""
+    data = write_rte(tmp_path / "glue")
+    run = Run(tmp_path / "r")
+    run.folder.mkdir()
+    preparation = prepared(data)
+    describe(run, preparation, LAYOUT)
+    return run, data, preparation, read_run_file(run).facts
+
+
+def test_a_run_whose_data_model_and_space_are_the_same_goes_on(begun):
+    run, data, _, facts = begun
+    check_same(run, prepared(data), facts)
+
+
+@pytest.mark.parametrize("name", ["train", "dev"])
+def test_changed_rows_are_refused(begun, name):
+    run, data, _, facts = begun
+    (file,) = data.rglob(f"{name}.tsv")
+    header, first, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([header, first.replace(" ", " really ", 1), *rest]) + "\n")
+    with pytest.raises(UserError, match=r"rows are not those the run began with; restore them"):
+        check_same(run, prepared(data), facts)
+
+
+def test_changed_weights_are_refused(begun):
+    run, _, preparation, facts = begun
+    weights = preparation.base.weights
+    other = {"w": weights.state["w"] + np.float32(1e-6)}
+    changed = replace(preparation.base, weights=replace(weights, state=other))
+    with pytest.raises(UserError, match=r"the weights of tiny are not those the run began with"):
+        check_same(run, replace(preparation, base=changed), facts)
+
+
+def test_a_changed_space_is_refused(begun):
+    run, data, _, facts = begun
+    with pytest.raises(UserError, match=r"the search space demo changed since the run began"):
+        check_same(run, prepared(data, set={"learning_rate": 1e-4}), facts)
