@@ -20,7 +20,7 @@ from tuner.settings import Settings, write_run_file
 
 def describe(run: Run, preparation: Preparation, layout: Layout) -> None:
     """Write run.yaml."""
-    data, base = preparation.data, preparation.base
+    data = preparation.data
     facts = {
         "versions": versions(),
         "git": git_revision(Path.cwd()),
