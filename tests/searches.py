@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from tuner.bench import Materials
+from tuner.crews import CrewPlan
 from tuner.history import History, Record
 from tuner.hyperparameters import Configuration
 from tuner.journal import Journal, read_history
@@ -16,7 +17,7 @@ from tuner.ledger import Ledger
 from tuner.resources import Layout
 from tuner.scheduler import Judge
 from tuner.search import run_search
-from tuner.slots import CrewPlan, SlotPlan
+from tuner.slots import SlotPlan
 
 
 class Listed:
@@ -70,15 +71,16 @@ def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def rank_processes(raylet: int) -> Iterator[int]:
-    """The processes of worker groups under a raylet."""
+def rank_processes(raylet: int, name: str = "RayTrainWorker") -> Iterator[int]:
+    """The processes of worker groups under a raylet; `name` begins another kind of Ray actor's."""
+    kind = f"ray::{name}".encode()
     for folder in Path("/proc").iterdir():
         try:
-            name = (folder / "cmdline").read_bytes()
+            called = (folder / "cmdline").read_bytes()
             ours = parent(int(folder.name)) == raylet
         except (OSError, ValueError):  # no process, or one that has just ended
             continue
-        if name.startswith(b"ray::RayTrainWorker") and ours:
+        if called.startswith(kind) and ours:
             yield int(folder.name)
 
 

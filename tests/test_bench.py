@@ -225,6 +225,8 @@ def test_a_trial_that_runs_out_of_memory_starts_anew_with_smaller_passes(
     reports = run(bench)
     assert [report.kind for report in reports] == ["rung", "rung", "end"]
     assert {report.micro_batch_size for report in reports} == {2}
+    assert {report.halvings for report in reports} == {2}
+    assert {report.halvings for report in whole} == {0}
     assert {report.gradient_accumulation_steps for report in reports} == {4}
     assert {report.effective_batch_size for report in reports} == {8}
     assert reports[-1].step == whole[-1].step

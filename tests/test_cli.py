@@ -19,8 +19,9 @@ import typer
 from tuner import Settings, __version__
 from tuner.cli import run_guarded
 from tuner.journal import Journal
+from tuner.leases import hold
 from tuner.options import FLAGS, settings_command
-from tuner.runs import Run, create_run, hold
+from tuner.runs import Run, create_run
 from tuner.settings import load_settings, write_run_file
 
 LEADERBOARD_KEYS = (

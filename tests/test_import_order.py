@@ -14,11 +14,12 @@ import tuner
 PACKAGE = Path(tuner.__file__).parent
 
 ORDER = """
-errors documents runs hyperparameters provenance settings demo tasks metrics hub sources checks data
-tiny models parameters ranges spaces history journal leaderboard headings rendering standing live
-progress batches mailbox losses training checkpoints materials ranks trials attempts bench resources
-preparation session study ledger scheduler slots search retrain export inputs predict identity
-pipeline options cli
+errors documents stores shelves runs owners claims leases neighbours hyperparameters provenance
+settings demo tasks metrics hub sources checks data tiny models parameters ranges spaces history
+journal leaderboard headings rendering standing live progress triallog batches mailbox losses
+training checkpoints materials ranks trials preemption attempts bench resources preparation session
+hosts preflight study ledger scheduler slots crews growth search retrain export inputs predict
+identity mirror forecast probe plan outlook pipeline logs options cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}
@@ -108,7 +109,9 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded_by("import tuner.cli") & HEAVY
 
 
-@pytest.mark.parametrize("command", ["tasks", "spaces", "tune --help", "leaderboard nosuch"])
+@pytest.mark.parametrize(
+    "command", ["tasks", "spaces", "tune --help", "leaderboard nosuch", "logs nosuch t0"]
+)
 def test_a_command_that_only_reads_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     code = (
         f"import os; os.chdir({str(tmp_path)!r})\n"

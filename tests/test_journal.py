@@ -257,6 +257,20 @@ def test_a_trial_that_is_taken_again_counts_a_restart_and_its_steps_once(path: P
     assert record.rung_values == {1: 0.51, 3: 0.61, 9: 0.71}
 
 
+def test_slots_that_died_and_hosts_that_were_taken_away_are_counted_apart(path: Path) -> None:
+    with Journal.open(path) as journal:
+        journal.append("session", planned=1, slots=1)
+        name = drawn(journal, 0)
+        for preempted in (True, False, True):
+            journal.append("taken", trial=name)
+            journal.append("lost", trial=name, error="gone", preempted=preempted)
+            assert journal.history.records[name].status == "drawn", "it waits for a slot"
+        run_trial(journal, name, Told())
+    record = read_history(path).records[name]
+    assert (record.losses, record.preemptions, record.restarts) == (1, 2, 3)
+    assert (record.status, record.error) == ("finished", None)
+
+
 def test_what_ran_when_a_driver_died_waits_in_the_next_session(path: Path) -> None:
     assert journal_of(path, TRIALS, reason=None).reason is None
     with Journal.open(path) as journal:

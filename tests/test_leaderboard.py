@@ -47,6 +47,7 @@ COLUMNS = [
     "restarts",
     "slot",
     "error",
+    "preemptions",
 ]
 """What other programs rely on."""
 
@@ -301,8 +302,12 @@ def test_a_row_of_a_restarted_trial_says_so(path: Path) -> None:
     with Journal.open(path) as journal:
         journal.append("session", planned=1, slots=1)
         name = drawn(journal, 0)
-        journal.append("taken", trial=name)
-        journal.append("report", **said(name, 0, 0.5))
+        for preempted in (False, True):
+            journal.append("taken", trial=name)
+            journal.append("report", **said(name, 0, 0.5))
+            journal.append("lost", trial=name, error="gone", preempted=preempted)
+        waiting: Row = rows(journal.history, "max")[0]
         run_trial(journal, name, Told())
         row: Row = rows(journal.history, "max")[0]
-    assert (row.restarts, row.rank, row.start_point) == (1, 1, True)
+    assert (waiting.status, waiting.restarts, waiting.preemptions) == ("running", 1, 1)
+    assert (row.restarts, row.preemptions, row.rank, row.start_point) == (2, 1, 1, True)

@@ -90,6 +90,63 @@ def test_no_more_trials_run_than_there_are_slots(path):
     assert ledger.next().name == "t002"
 
 
+def test_more_or_less_room_is_used_from_the_next_trial_on_and_told_once(path):
+    heard = Heard()
+    ledger = ledger_on(path, heard=[heard], planned=6, slots=1)
+    ledger.room(1, "1 host")
+    assert ledger.next().name == "t000"
+    ledger.room(3, "3 hosts")
+    ledger.room(3, "3 hosts")
+    assert [ledger.next().name, ledger.next().name] == ["t001", "t002"]
+    assert ledger.next() == "wait"
+    ledger.room(1, "1 host")
+    for name in ("t000", "t001"):
+        ledger.result(end(name), "slot")
+        assert ledger.next() == "wait", "t002 still runs"
+    ledger.result(end("t002"), "slot")
+    assert ledger.next().name == "t003"
+    notes = ["3 slots from now on: 3 hosts", "1 slot from now on: 1 host"]
+    assert [event[1] for event in heard.events if event[0] == "note"] == notes
+    assert read_history(path).notes == notes
+
+
+def test_without_room_a_lost_trial_waits_but_what_is_done_is_over(path):
+    ledger = ledger_on(path, planned=1, slots=1)
+    ledger.taken(ledger.next().name)
+    ledger.room(0, "0 hosts")
+    ledger.lost("t000", "its host is gone")
+    assert ledger.next() == "wait"
+    ledger.room(1, "1 host")
+    assert ledger.next().name == "t000"
+    ledger.room(0, "0 hosts")
+    ledger.result(end("t000"), "slot")
+    assert ledger.next() == "over"
+    assert ledger.close() == "complete"
+
+
+def test_a_search_is_stranded_when_it_ends_and_only_trials_without_a_slot_are_left(path):
+    ledger = ledger_on(path)
+    ledger.taken(ledger.next().name)
+    ledger.next()
+    assert not ledger.stranded
+    ledger.stop("interrupted")
+    assert not ledger.stranded, "t000 has a slot that will say something"
+    assert ledger.result(rung("t000"), "slot") is False
+    assert ledger.stranded, "t001 never got one"
+    assert ledger.close() == "interrupted"
+
+
+def test_a_search_that_gives_up_says_why_and_can_go_on(path):
+    ledger = ledger_on(path)
+    ledger.next()
+    ledger.give_up("no host had room")
+    assert ledger.stranded
+    with pytest.raises(SearchError, match=r"^no host had room; .*tuner resume"):
+        ledger.close()
+    assert read_history(path).reason == "lost"
+    assert run_to_the_end(ledger_on(path)) == ["t000", "t001", "t002", "t003"]
+
+
 def test_the_plan_is_drawn_once_and_then_it_is_over(path):
     draws = Draws()
     ledger = ledger_on(path, draws)
@@ -153,6 +210,47 @@ def test_a_trial_that_kills_every_slot_fails_alone(path):
     error = read_history(path).records["t000"].error
     assert "3 times" in error
     assert "segmentation fault" in error
+
+
+def test_a_preempted_trial_is_handed_out_again_however_often_that_happens(path):
+    heard = Heard()
+    ledger = ledger_on(path, slots=1, attempts=1, planned=1, heard=[heard])
+    for _ in range(5):
+        assert ledger.next().name == "t000"
+        ledger.taken("t000")
+        ledger.lost("t000", "a host is to be taken away", preempted=True)
+    assert heard.events[-2:] == [
+        ("note", "t000 was preempted: a host is to be taken away"),
+        ("lost", "t000"),
+    ]
+    assert run_to_the_end(ledger) == ["t000"]
+    assert ledger.close() == "complete"
+    record = read_history(path).records["t000"]
+    assert (record.status, record.losses, record.preemptions) == ("finished", 0, 5)
+    assert record.restarts == 5
+
+
+def test_a_trial_that_a_slot_on_its_way_out_declined_was_never_there(path):
+    ledger = ledger_on(path, slots=1, attempts=1, planned=1)
+    ledger.next()
+    before = path.read_bytes()
+    ledger.lost("t000", "a host is to be taken away", preempted=True)
+    assert path.read_bytes() == before
+    assert run_to_the_end(ledger) == ["t000"]
+    record = read_history(path).records["t000"]
+    assert (record.restarts, record.preemptions) == (0, 0)
+
+
+def test_lost_slots_are_counted_over_drivers(path):
+    ledger = ledger_on(path, slots=1, attempts=2, planned=1)
+    ledger.next()
+    ledger.lost("t000", "killed")
+    again = ledger_on(path, slots=1, attempts=2, planned=1)
+    again.next()
+    again.lost("t000", "killed again")
+    assert again.next() == "over"
+    error = read_history(path).records["t000"].error
+    assert error == "its slot died 2 times, the last time: killed again"
 
 
 def test_a_trial_that_reports_and_then_kills_its_slot_ends_too(path):

@@ -136,6 +136,19 @@ def test_two_workers_resume_from_a_checkpoint_bit_for_bit(pair: list[dict[str, A
     assert not seen["left"], "a trial that ended leaves no checkpoint"
 
 
+def test_workers_leave_together_when_the_host_of_one_is_taken_away(
+    pair: list[dict[str, Any]],
+) -> None:
+    """At the same step, with one checkpoint, from which the trial goes on bit for bit."""
+    seen = pair[0]["preempted"]
+    then = "the trial goes on from step 32"
+    assert (
+        seen["said"] == [f"a host is to be taken away; {then}"] * 2 == pair[1]["preempted"]["said"]
+    )
+    assert seen["kept"] == [["checkpoint-32"]] * 2
+    assert seen["reports"] == seen["through"]
+
+
 def test_trials_that_fail_on_all_workers_fail_alone(pair: list[dict[str, Any]]) -> None:
     reports = pair[0]["failures"]["reports"]
     last = {report.trial: report for report in reports}
@@ -178,3 +191,18 @@ def test_a_worker_that_runs_out_of_memory_alone_leaves_word_for_the_next_group(
     pair: list[dict[str, Any]],
 ) -> None:
     assert pair[1]["alone"]["bound"] == 2, "half of the four rows of a pass"
+
+
+def test_every_worker_has_a_log_of_its_own_where_there_was_trouble(
+    pair: list[dict[str, Any]],
+) -> None:
+    first, second = (seen["alone"]["log"] for seen in pair)
+    assert "only here" in second
+    assert "OutOfMemoryError" in second
+    assert "only here" not in first
+    assert "WARNING" in first or "ERROR" in first
+    for seen in pair:
+        # Each looks while the other may still be at it: whose own log is gone is enough.
+        names = seen["resume"]["logs"]
+        mine = "resumed.log" if seen is pair[0] else "resumed.rank1.log"
+        assert mine not in names

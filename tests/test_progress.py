@@ -6,19 +6,22 @@ import io
 import math
 import os
 import pty
+import random
 import re
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.journals import drawn, said
+from tuner.history import Direction
 from tuner.journal import Journal
 from tuner.live import Live
 from tuner.progress import Lines, Silent, Watcher, watcher
-from tuner.standing import reached, seconds_left, standing
+from tuner.standing import Tally, reached, seconds_left, standing
 
 
 @pytest.fixture
@@ -314,3 +317,39 @@ def test_a_score_that_is_undefined_is_nobodys_best(journal: Journal) -> None:
     name = teller.begin(0)
     teller.tell(name, "report", **said(name, 0, math.nan))
     assert standing(journal.history, "max").value is None
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_tally_that_hears_every_event_says_what_the_whole_history_says(
+    journal: Journal, direction: Direction
+) -> None:
+    rng = random.Random(3)
+    tally = Tally(journal.history, direction)
+    teller = Teller(journal, Silent(), planned=40, slots=4)
+    rungs: dict[str, int] = {}
+    for _ in range(300):
+        if len(rungs) < 4 and len(journal.history.records) < 40:
+            rungs[teller.begin(len(journal.history.records))] = 0
+        name = rng.choice(sorted(rungs))
+        rung, happens = rungs[name], rng.random()
+        objective = math.nan if happens > 0.95 else rng.choice([0.1, 0.5, 0.5, 0.9])
+        fields = said(name, rung, objective)
+        if happens < 0.05:
+            teller.tell(name, "failed", trial=name, error="out of memory")
+            del rungs[name]
+        elif happens < 0.2:
+            teller.tell(name, "taken", trial=name)
+            rungs[name] = 0
+        elif rung == 2 or happens < 0.4:
+            teller.tell(name, "finished" if rung == 2 else "stopped", **fields, error=None)
+            del rungs[name]
+        else:
+            teller.tell(name, "report", **fields)
+            rungs[name] += 1
+        tally.hear(journal.history.records[name])
+        kept, afresh = tally.standing, standing(journal.history, direction)
+        assert replace(kept, seconds_left=None) == replace(afresh, seconds_left=None)
+        assert kept.seconds_left == pytest.approx(afresh.seconds_left)
+        if not rungs and len(journal.history.records) == 40:
+            break
+    assert journal.history.done > 30

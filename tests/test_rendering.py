@@ -39,7 +39,7 @@ def board(tmp_path: Path) -> list[Row]:
 
 
 def _line(text: str, word: str) -> str:
-    return next(line for line in text.splitlines() if word in line)
+    return next(line for line in text.splitlines() if word in line.split())
 
 
 @pytest.mark.parametrize("width", [None, 140])
@@ -112,6 +112,13 @@ def test_a_search_that_is_not_whole_says_what_is_missing(
     assert _line(text, "t003").split()[1] == statuses
     assert _line(text, "t004").split()[1] == "waiting"
     assert ("`tuner resume r` runs them again" in text) == (not about.live)
+
+
+def test_a_board_with_failures_says_how_to_learn_more(board: list[Row]) -> None:
+    about = Heading(run="r", resume="runs/r", planned=5, reason="complete")
+    assert "`tuner logs runs/r TRIAL`" in render(board, "table", about)
+    well = [row for row in board if row.status != "failed"]
+    assert "tuner logs" not in render(well, "table", about)
 
 
 def test_a_heading_reads_the_facts_of_the_run_file(tmp_path: Path) -> None:

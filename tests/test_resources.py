@@ -1,7 +1,7 @@
 import pytest
 
 from tuner.errors import UserError
-from tuner.resources import Layout, Node, lay_out, retrain_layout
+from tuner.resources import Layout, Node, lay_out, retrain_layout, room
 
 LAPTOP = (Node(2, 0),)
 GPU_HOST = (Node(16, 4),)
@@ -60,6 +60,54 @@ def test_what_can_never_fit_is_refused_with_both_numbers(nodes, asked, told):
         lay_out(nodes, **asked)
     assert all(part in str(error.value) for part in told)
     assert "\n" not in str(error.value)
+
+
+def test_the_refusal_states_what_was_asked_and_what_there_is():
+    with pytest.raises(UserError) as error:
+        lay_out((Node(4, 0), Node(8, 2), Node(8, 2)), slots=3, workers=2)
+    assert str(error.value).startswith(
+        "3 slots of 2 workers ask for 6 times 1 GPU and a core, and there are 20 cores and 4 GPUs "
+        "on 3 hosts: room for 4 workers; ask for"
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "layout", "slots"),
+    [
+        ((), Layout(2, 1, 1, 0, 1), 0),
+        ((Node(0, 0), Node(3, 0)), Layout(2, 1, 1, 0, 1), 3),
+        ((Node(3, 0), Node(3, 0)), Layout(2, 1, 2, 0, 2), 2),
+        # Two workers are spread where no host has room for both.
+        ((Node(1, 0), Node(1, 0)), Layout(1, 2, 1, 0, 1), 1),
+        ((Node(3, 0), Node(2, 0)), Layout(2, 2, 1, 0, 1), 2),
+        ((Node(8, 0), Node(8, 2), Node(1, 2)), Layout(3, 1, 1, 1, 8), 3),
+        ((Node(8, 1), Node(8, 1)), Layout(2, 1, 1, 0.6, 1), 2),
+    ],
+)
+def test_the_room_for_slots_is_counted_worker_by_worker_on_every_host(nodes, layout, slots):
+    assert room(nodes, layout) == slots
+
+
+@pytest.mark.parametrize("slots", [None, 1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "nodes", [LAPTOP * 3, GPU_HOST, CLUSTER, (Node(3, 0), Node(3, 0)), (Node(0, 0), Node(6, 0))]
+)
+def test_there_is_room_for_what_was_laid_out(nodes, workers, slots):
+    layout = lay_out(nodes, slots=slots, workers=workers)
+    assert room(nodes, layout) >= layout.slots
+
+
+def test_threads_are_the_cores_of_hosts_with_gpus_alone():
+    assert lay_out((Node(64, 0), Node(8, 2))) == Layout(2, 1, 1, 1, 4)
+
+
+def test_what_an_autoscaler_may_add_without_saying_is_believed():
+    head = (Node(2, 0),)
+    assert lay_out(head, slots=4, gpus_per_worker=1, bounded=False) == Layout(4, 1, 1, 1, 1)
+    assert lay_out((Node(0, 0),), workers=2, bounded=False) == Layout(1, 2, 1, 0, 1)
+    with pytest.raises(UserError, match="from 0 to 1"):
+        lay_out(head, gpus_per_worker=3, bounded=False)
 
 
 def test_retraining_takes_every_gpu_or_one_worker_a_host():

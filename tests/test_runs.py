@@ -1,4 +1,4 @@
-"""Runs are made once, found by what people call them, and driven by one process at a time."""
+"""Runs are made once, and found by what people call them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tuner.errors import UserError
 from tuner.provenance import git_revision, versions
-from tuner.runs import Run, check_free, create_run, find_run, hold, list_runs, without_credentials
+from tuner.runs import Run, check_free, create_run, find_run, list_runs, without_credentials
 
 
 def made(storage: Path, name: str, created: str | None = None) -> Run:
@@ -108,35 +108,6 @@ def test_a_storage_that_is_no_folder_is_refused(
     with pytest.raises(UserError, match="storage") as caught:
         create_run(storage, "rte")
     assert "secret" not in str(caught.value)
-
-
-HOLDER = """
-import sys, pathlib
-from tuner.runs import Run, hold
-with hold(Run(pathlib.Path(sys.argv[1]))):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_run_has_one_driver_and_is_free_when_that_is_killed(tmp_path: Path) -> None:
-    run = made(tmp_path, "mine")
-    driver = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(run.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-    assert driver.stdout is not None
-    assert driver.stdout.readline() == b"held\n"
-    with pytest.raises(UserError, match=f"driven by process {driver.pid};"), hold(run):
-        pass
-    driver.kill()
-    driver.communicate()
-    with hold(run), pytest.raises(UserError, match=f"process {os.getpid()}"), hold(run):
-        pass
-    with hold(run):
-        pass
 
 
 def test_credentials_are_cut_out_of_addresses() -> None:

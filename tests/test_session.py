@@ -1,11 +1,13 @@
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tuner.errors import UserError
-from tuner.session import ray_session
+from tuner.session import ray_session, running_cluster
 
 LOCAL = """
 import os
@@ -28,4 +30,28 @@ def test_a_local_ray_listens_on_loopback_only_whatever_ray_address_says():
 
 def test_an_address_where_no_cluster_answers_is_the_users_error():
     with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1"), ray_session("127.0.0.1:1"):
+        pass
+
+
+def recorded(folder: Path, address: str) -> None:
+    """What `ray start` leaves on a host."""
+    (folder / "ray").mkdir()
+    (folder / "ray" / "ray_current_cluster").write_text(address)
+
+
+def test_a_host_is_part_of_a_cluster_while_the_one_that_ray_recorded_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert running_cluster() is None
+    with socket.create_server(("127.0.0.1", 0)) as answering:
+        recorded(tmp_path, f"127.0.0.1:{answering.getsockname()[1]}")
+        assert running_cluster() == "auto"
+    assert running_cluster() is None
+
+
+def test_a_submitted_job_runs_on_the_cluster_that_ray_names(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert running_cluster() == "auto"
+    with pytest.raises(UserError, match="--address auto: no Ray cluster"), ray_session("auto"):
         pass

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tuner.errors import UserError
 from tuner.runs import Run, create_run
 from tuner.settings import (
+    STORAGE,
     Settings,
     load_settings,
     parse_assignments,
@@ -245,3 +246,16 @@ def test_reading_settings_imports_nothing_heavy() -> None:
         cwd=Path(__file__).parents[1],
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_runs_go_where_the_environment_says_when_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv(STORAGE, raising=False)
+    assert Settings().storage == "runs"
+    monkeypatch.setenv(STORAGE, "/mnt/shared/runs")
+    assert Settings().storage == "/mnt/shared/runs"
+    file = tmp_path / "settings.yaml"
+    file.write_text("storage: elsewhere\n")
+    assert load_settings(file, {}).storage == "elsewhere"
+    assert load_settings(file, {"storage": "here"}).storage == "here"

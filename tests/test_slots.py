@@ -9,9 +9,9 @@ import ray
 
 from tests.searches import configuration, crew_plan, rank_processes
 from tests.toy import numbers, toy_materials
+from tuner.crews import Crew
 from tuner.mailbox import Order
 from tuner.session import ray_session
-from tuner.slots import Crew
 
 THE_TRIAL = configuration(3, learning_rate=2e-3, num_train_epochs=3, warmup_steps=5)
 

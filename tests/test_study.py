@@ -8,7 +8,7 @@ from optuna.storages.journal import JournalFileBackend
 from tuner.history import Record, Score
 from tuner.hyperparameters import SEED
 from tuner.spaces import load_space
-from tuner.study import RANDOM_AFTER, Study
+from tuner.study import RANDOM_AFTER, Study, _Log
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +119,15 @@ def test_past_some_thousands_configurations_are_drawn_at_random(tmp_path, space)
     study = study_on(tmp_path / "optuna.journal", space, many)
     assert study.draw()[0] == f"t{RANDOM_AFTER}"
     assert isinstance(study.sampler, optuna.samplers.RandomSampler)
+
+
+def test_optunas_file_waits_out_a_full_disk(tmp_path):
+    path = tmp_path / "optuna.journal"
+    path.symlink_to("/dev/full")
+    log = _Log(path)
+    log.append_logs([{"op_code": 0}, {"op_code": 1}])
+    assert list(log.read_logs(0)) == [{"op_code": 0}, {"op_code": 1}]
+    path.unlink()
+    log.append_logs([{"op_code": 2}])
+    assert list(log.read_logs(2)) == [{"op_code": 2}]
+    assert [line["op_code"] for line in JournalFileBackend(str(path)).read_logs(0)] == [0, 1, 2]

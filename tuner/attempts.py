@@ -5,9 +5,12 @@ Knows rungs, words and checkpoints; what becomes of an attempt that fails is for
 
 from __future__ import annotations
 
+import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,13 +24,16 @@ import torch
 from tuner import checkpoints
 from tuner.batches import GroupedBatches, Numbers, scoring_batches
 from tuner.checkpoints import Progress
+from tuner.errors import CrewLost, Preempted, TunerError
 from tuner.hyperparameters import SEED, Rung
 from tuner.losses import row_losses
 from tuner.mailbox import Report, Word
 from tuner.materials import Materials
 from tuner.metrics import score
 from tuner.models import build_model
+from tuner.preemption import Notice
 from tuner.ranks import Ranks, TrialFailed
+from tuner.stores import write_file
 from tuner.training import SlotTrainer, StepEnd, save_model, training_arguments
 from tuner.trials import Trial
 
@@ -35,14 +41,44 @@ CHECK_EVERY = 8
 """Steps between two looks at whether the loss is finite, where a look costs a wait for a GPU or for
 other workers."""
 
+WORTH_SAVING = 5.0
+"""Seconds of training that are worth a checkpoint when the host is about to be taken away."""
+
 SCORING_TOKENS = {"cpu": 8192, "gpu": 65536}
 SCORING_ROWS = 256
 """Padded tokens and rows in a scoring batch, at most: constants, so that a score does not depend on
 the trial's batch or on the number of workers."""
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What the ranks tell each other between steps: the sum of the losses since the last report,
+    the first step whose loss was not finite (0: none) and that loss; the seconds since the last
+    checkpoint (-1: none is kept); whether the host is about to be taken away."""
+
+    losses: float
+    bad_step: int
+    bad_loss: float
+    unsaved: float
+    notice: Notice | None
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    """A store that does not answer is no fault of the trial's, which another slot may end."""
+    try:
+        yield
+    except TunerError as error:
+        raise CrewLost(f"the run's store fails this host: {error}") from error
+
+
 class Attempt:
-    """One run of a trial's Trainer, from the start or from a checkpoint, to its end or its stop."""
+    """One run of a trial's Trainer, from the start or from a checkpoint, to its end or its stop.
+
+    `notice` says whether this process's host is about to be taken away. All ranks then leave
+    together: at the next look at the losses, with a checkpoint where that saves some training. A
+    trial that keeps no checkpoints stays: it may end in time, and leaving saves nothing.
+    """
 
     def __init__(
         self,
@@ -52,6 +88,7 @@ class Attempt:
         send: Callable[[Report], None],
         word: Callable[[], Word],
         unused_parameters: bool,
+        notice: Callable[[], Notice | None] = lambda: None,
     ) -> None:
         self.trial = trial
         self.materials = materials
@@ -59,21 +96,27 @@ class Attempt:
         self.send = send
         self.word = word
         self.unused_parameters = unused_parameters
+        self.notice = notice if trial.order.checkpoints is not None else lambda: None
         self.stopped = False
         self.check_every = CHECK_EVERY if ranks.size > 1 or materials.gpus else 1
         self._kept = self._ticked = time.monotonic()
         self._resumed: Progress | None = None
+        self._saved = 0
+        self._leaving: Notice | None = None
         self.trainer: SlotTrainer
 
     def run(self) -> None:
         """Train, report at the rungs, conclude.
 
-        Raises TrialFailed where all ranks know of it, and whatever else goes wrong as it is.
+        Raises TrialFailed where all ranks know of it, Preempted on all ranks, and whatever else
+        goes wrong as it is.
         """
         trial, materials = self.trial, self.materials
         rows = materials.training_rows
         trial.cut(len(rows))
         resume_from = self._checkpoint()
+        if self._leaving is not None:
+            self._leave()
         batch = trial.cut(len(rows))
         configuration = trial.configuration
         with TemporaryDirectory(prefix="tuner-") as folder:
@@ -107,6 +150,9 @@ class Attempt:
                 mark=trial.mark,
             )
             try:
+                if resume_from is not None:
+                    with _storing():
+                        resume_from = checkpoints.at_hand(resume_from, str(Path(folder, "resumed")))
                 self.trainer.train(resume_from_checkpoint=resume_from)
                 if not self.stopped:
                     self._conclude()
@@ -118,16 +164,18 @@ class Attempt:
         trial, folder = self.trial, self.trial.order.checkpoints
         found = checkpoints.newest(folder)
         told = self.ranks.exchange(
-            "resume", (found[1].step if found else None, checkpoints.noted_bound(folder))
+            "resume",
+            (found[1].step if found else None, checkpoints.noted_bound(folder), self.notice()),
         )
-        bounds = [bound for _, bound in told if bound is not None]
+        self._leaving = next((notice for _, _, notice in told if notice), None)
+        bounds = [bound for _, bound, _ in told if bound is not None]
         trial.most = min([*bounds, trial.most], key=lambda most: most or math.inf)
-        if found is None or len({step for step, _ in told}) > 1:
+        if found is None or len({step for step, _, _ in told}) > 1:
             return None
         path, progress = found
         if not progress.belongs_to(trial.configuration, self.ranks.size, trial.steps):
             return None
-        self._resumed = progress
+        self._resumed, self._saved = progress, progress.step
         trial.most = min(progress.most, trial.most, key=lambda most: most or math.inf)
         trial.told = max(trial.told, progress.step)
         trial.clock.go_on_from(progress)
@@ -153,33 +201,43 @@ class Attempt:
         rung = next((rung for rung in trial.rungs() if rung.step == step), None)
         if rung is None and step % self.check_every:
             return
-        train_loss, due = self._check()
+        train_loss, unsaved = self._check()
         if rung is not None:
             self._pass_rung(rung, train_loss)
         if self.stopped:
             control.should_training_stop = True
             return
-        control.should_save = control.should_save or due
+        if self._leaving is not None and unsaved < WORTH_SAVING:
+            self._leave()
+        due = unsaved >= 0 and unsaved >= trial.order.checkpoint_every
+        # Who is leaving leaves once the checkpoint is written.
+        control.should_save = control.should_save or due or self._leaving is not None
         trial.clock.lap("other")
 
-    def _check(self) -> tuple[float, bool]:
-        """The mean training loss over all ranks since the last report; whether a checkpoint is due.
+    def _check(self) -> tuple[float, float]:
+        """The mean training loss over all ranks since the last report; the seconds since the last
+        checkpoint (-1: none is kept). Hears whether it is time to leave.
 
         Raises TrialFailed, on every rank, when a loss was not finite.
         """
-        order = self.trial.order
-        due = (
-            order.checkpoints is not None
-            and time.monotonic() - self._kept >= order.checkpoint_every
-        )
+        keeps = self.trial.order.checkpoints is not None
+        unsaved = time.monotonic() - self._kept if keeps else -1.0
         losses = self.trainer.losses
-        told = self.ranks.exchange("losses", (*losses.read(), due))
-        bad = min((step for _, step, _, _ in told if step), default=0)
+        told = self.ranks.exchange("losses", _Told(*losses.read(), unsaved, self.notice()))
+        bad = min((said.bad_step for said in told if said.bad_step), default=0)
         if bad:
-            values = [value for _, step, value, _ in told if step == bad]
+            values = [said.bad_loss for said in told if said.bad_step == bad]
             self._diverged("the loss", math.nan if any(map(math.isnan, values)) else values[0], bad)
-        mean = sum(total for total, _, _, _ in told) / len(told) / max(1, losses.steps)
-        return mean, told[0][3]
+        self._leaving = next((said.notice for said in told if said.notice), None)
+        mean = sum(said.losses for said in told) / len(told) / max(1, losses.steps)
+        return mean, told[0].unsaved
+
+    def _leave(self) -> None:
+        """Leave the trial to another slot, on every rank. Raises Preempted."""
+        then = (
+            f"the trial goes on from step {self._saved}" if self._saved else "the trial begins anew"
+        )
+        raise Preempted(f"{self._leaving}; {then}")
 
     def _diverged(self, what: str, value: float, step: int) -> None:
         self.trial.step = step
@@ -212,10 +270,11 @@ class Attempt:
 
         def conclude() -> None:
             report = self._scored("end", self.trial.rungs()[-1], logits, loss, train_loss)
-            if order.predictions is not None:
-                self._write_predictions(order.predictions, logits)
-            if order.save_to is not None:
-                save_model(self.trainer.network, order.save_to)
+            with _storing():
+                if order.predictions is not None:
+                    self._write_predictions(order.predictions, logits)
+                if order.save_to is not None:
+                    save_model(self.trainer.network, order.save_to)
             checkpoints.discard(order.checkpoints)
             self.send(report)
 
@@ -268,11 +327,9 @@ class Attempt:
                 "label": rows.labels,
             }
         )
-        final = Path(file)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        written = final.with_name(f".{final.name}.writing")
-        pq.write_table(table, written)
-        written.replace(final)
+        parquet = io.BytesIO()
+        pq.write_table(table, parquet)
+        write_file(file, parquet.getvalue())
 
     def _tick(self) -> None:
         order, now = self.trial.order, time.monotonic()
@@ -306,5 +363,7 @@ class Attempt:
             checkpoints.publish(folder, progress)
 
         self.ranks.first("checkpoint", write)
-        self._kept = time.monotonic()
+        self._kept, self._saved = time.monotonic(), trial.step
         trial.clock.lap("other")
+        if self._leaving is not None:
+            self._leave()

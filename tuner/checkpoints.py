@@ -1,18 +1,26 @@
 """A trial's newest checkpoint: where it lies, when it counts, and what is kept beside the weights.
 
-Knows folders and JSON; the Trainer writes the weights. A checkpoint counts once it has its final
-name, which it gets by one rename after everything in it is on disk.
+Knows folders, URIs and JSON; the Trainer writes the weights. In a folder a checkpoint counts once
+it has its final name, which it gets by one rename after everything in it is on disk; in a store,
+once its progress is there, which goes up last.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
+import tempfile
+import warnings
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tuner.errors import TunerError
 from tuner.hyperparameters import Value
+from tuner.stores import Store, is_uri, join, open_store, patiently, write_file
 
 PREFIX = "checkpoint-"
 WRITING = "writing"
@@ -47,27 +55,56 @@ class Progress:
 
 def writing_folder(checkpoints: str) -> str:
     """An empty folder into which the next checkpoint is written."""
-    folder = Path(checkpoints) / WRITING
+    folder = _here(checkpoints) / WRITING
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return str(folder)
 
 
 def publish(checkpoints: str, progress: Progress) -> None:
-    """Make the checkpoint in the writing folder the trial's newest, and drop the one before."""
+    """Make the checkpoint in the writing folder the trial's newest, and drop the one before.
+
+    A store that does not take it is no reason to end the trial: the one before stays the newest.
+    """
     name = f"{PREFIX}{progress.step}"
-    written = Path(checkpoints) / WRITING / name
-    (written / PROGRESS).write_text(json.dumps(asdict(progress)))
+    written = _here(checkpoints) / WRITING / name
+    told = json.dumps(asdict(progress))
+    if is_uri(checkpoints):
+        try:
+            _send(open_store(checkpoints), written, name, told)
+        except TunerError as error:
+            warnings.warn(f"the checkpoint at step {progress.step} is lost: {error}", stacklevel=2)
+        finally:
+            shutil.rmtree(_here(checkpoints), ignore_errors=True)
+        return
+    (written / PROGRESS).write_text(told)
     for path in [*written.rglob("*"), written]:
         _sync(path)
     final = Path(checkpoints) / name
     shutil.rmtree(final, ignore_errors=True)
     written.rename(final)
     _sync(Path(checkpoints))
-    for older in Path(checkpoints).glob(f"{PREFIX}*"):
-        if older != final:
-            shutil.rmtree(older, ignore_errors=True)
+    for leftover in Path(checkpoints).glob(f"{PREFIX}*"):
+        if leftover != final:
+            shutil.rmtree(leftover, ignore_errors=True)
     shutil.rmtree(Path(checkpoints) / WRITING, ignore_errors=True)
+
+
+def _send(store: Store, written: Path, name: str, told: str) -> None:
+    store.remove(name)  # what an attempt before left of it, if anything
+    store.send(written, name)
+    store.write(f"{name}/{PROGRESS}", told.encode())
+    for older in store.folders():
+        if older.startswith(PREFIX) and older != name:
+            store.remove(older)
+
+
+def _here(checkpoints: str) -> Path:
+    """Where this process writes a checkpoint before it counts."""
+    if not is_uri(checkpoints):
+        return Path(checkpoints)
+    code = hashlib.sha256(checkpoints.encode()).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"tuner-{os.getpid()}-{code}"
 
 
 def _sync(path: Path) -> None:
@@ -79,23 +116,49 @@ def _sync(path: Path) -> None:
 
 
 def newest(checkpoints: str | None) -> tuple[str, Progress] | None:
-    """The newest checkpoint's folder and its progress; None when there is none that can be read."""
+    """Where the newest checkpoint lies, and its progress; None when none can be read."""
     if checkpoints is None:
         return None
-    found = sorted(
-        (
-            path
-            for path in Path(checkpoints).glob(f"{PREFIX}*")
-            if path.name[len(PREFIX) :].isdigit()
-        ),
-        key=lambda path: -int(path.name[len(PREFIX) :]),
-    )
-    for path in found:
-        try:
-            return str(path), Progress(**json.loads((path / PROGRESS).read_text()))
-        except (OSError, ValueError, TypeError):
-            continue
+    try:
+        names = _names(checkpoints)
+    except TunerError as error:
+        warnings.warn(f"the trial begins anew: {error}", stacklevel=2)
+        return None
+    found = [name for name in names if name[len(PREFIX) :].isdigit() and name.startswith(PREFIX)]
+    for name in sorted(found, key=lambda name: -int(name[len(PREFIX) :])):
+        told = _read(join(checkpoints, name), PROGRESS)
+        with contextlib.suppress(ValueError, TypeError):
+            return join(checkpoints, name), Progress(**json.loads(told or ""))
     return None
+
+
+def at_hand(checkpoint: str, folder: str) -> str:
+    """The checkpoint's folder on this host: where it lies, or `folder`, into which one in a store
+    is then copied."""
+    if is_uri(checkpoint):
+        store = open_store(checkpoint)
+        patiently(lambda: store.fetch("", Path(folder)))
+        return folder
+    return checkpoint
+
+
+def _names(checkpoints: str) -> list[str]:
+    if is_uri(checkpoints):
+        return patiently(open_store(checkpoints).folders)
+    return [path.name for path in Path(checkpoints).glob("*")]
+
+
+def _read(place: str, name: str) -> bytes | None:
+    """A small file's content, wherever it lies; None when it cannot be read."""
+    if is_uri(place):
+        store = open_store(place)
+        with contextlib.suppress(TunerError):
+            return patiently(lambda: store.read(name))
+        return None
+    try:
+        return (Path(place) / name).read_bytes()
+    except OSError:
+        return None
 
 
 def note_bound(checkpoints: str | None, most: int) -> None:
@@ -104,23 +167,36 @@ def note_bound(checkpoints: str | None, most: int) -> None:
     For a worker that ran out of memory and takes its group down with it.
     """
     if checkpoints is not None:
-        Path(checkpoints).mkdir(parents=True, exist_ok=True)
-        written = Path(checkpoints) / f".{BOUND}"
-        written.write_text(json.dumps(most))
-        written.replace(Path(checkpoints) / BOUND)
+        write_file(join(checkpoints, BOUND), json.dumps(most).encode())
 
 
 def noted_bound(checkpoints: str | None) -> int | None:
     """The bound that `note_bound` left, if any."""
-    if checkpoints is None:
-        return None
+    told = None if checkpoints is None else _read(checkpoints, BOUND)
     try:
-        return int(json.loads((Path(checkpoints) / BOUND).read_text()))
-    except (OSError, ValueError, TypeError):
+        return None if told is None else int(json.loads(told))
+    except (ValueError, TypeError):
         return None
 
 
 def discard(checkpoints: str | None) -> None:
-    """Remove the trial's checkpoints, and the folder itself."""
-    if checkpoints is not None:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    """Remove the trial's checkpoints, and the folder itself. What cannot be removed stays."""
+    if checkpoints is None:
+        return
+    shutil.rmtree(_here(checkpoints), ignore_errors=True)
+    if is_uri(checkpoints):
+        above, _, trial = checkpoints.rstrip("/").rpartition("/")
+        with contextlib.suppress(TunerError):
+            open_store(above).remove(trial)
+
+
+def sweep(checkpoints: str, done: Collection[str]) -> None:
+    """Remove what the trials in `done` left in the folder or the store of all trials' checkpoints,
+    and the folder itself once it is empty."""
+    with contextlib.suppress(TunerError):
+        for trial in _names(checkpoints):
+            if trial in done:
+                discard(join(checkpoints, trial))
+    if not is_uri(checkpoints):
+        with contextlib.suppress(OSError):
+            Path(checkpoints).rmdir()

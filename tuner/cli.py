@@ -20,7 +20,7 @@ import typer
 
 from tuner.errors import TunerError, UserError
 from tuner.options import settings_command
-from tuner.settings import Settings, parse_duration, read_run_file
+from tuner.settings import STORAGE, Settings, parse_duration, read_run_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,22 +36,30 @@ app = typer.Typer(
 )
 
 DONE, FAILED, USAGE = 0, 1, 2
+COPIES = "runs"
+"""The folder for copies of runs that lie elsewhere, and for runs where nothing else is said."""
+
 INTERRUPTED = 130
 """Typer's own code for Ctrl-C; ours is FAILED, as for all that is not done."""
 
 Which = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run's name or path (default: the newest)."),
+    typer.Argument(metavar="[RUN]", help="A run's name, path or URI (default: the newest)."),
 ]
-Storage = Annotated[str, typer.Option(metavar="DIR", help="The folder that holds the runs.")]
+Storage = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR|URI", envvar=STORAGE, help="The folder or the store that holds the runs."
+    ),
+]
 
 
-def main() -> None:
-    """The console script. SIGTERM, a batch system's Ctrl-C, is taken as one."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script, on `arguments` or its own. SIGTERM, a batch system's Ctrl-C, is one."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where a character cannot be shown, "?" is
-    sys.exit(run_guarded(sys.argv[1:]))
+    sys.exit(run_guarded(sys.argv[1:] if arguments is None else arguments))
 
 
 def run_guarded(arguments: Sequence[str]) -> int:
@@ -112,6 +120,34 @@ def tune(settings: Settings) -> int:
 
 
 @app.command()
+@settings_command
+def plan(
+    settings: Settings,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Time a few steps and an evaluation on one slot."),
+    ] = False,
+    price_per_slot_hour: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0, help="What an hour of a slot costs."),
+    ] = None,
+) -> int:
+    """Say what `tuner tune` with the same options would do and cost, without starting it."""
+    from tuner import outlook, progress
+    from tuner.plan import plan as planned
+
+    found = planned(settings, probe=probe, watcher=progress.watcher(sys.stderr))
+    if price_per_slot_hour is not None and found.estimate.seconds is None:
+        raise UserError(
+            f"--price-per-slot-hour {price_per_slot_hour:g}: a cost needs a time; add --probe, "
+            "which times a few steps and an evaluation"
+        )
+    for line in outlook.outlook(found, price_per_slot_hour):
+        print(line)
+    return DONE
+
+
+@app.command()
 def resume(
     run: Which = None,
     trials: Annotated[
@@ -124,6 +160,9 @@ def resume(
     address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to use.")
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the run from a driver that still has it.")
+    ] = False,
 ) -> int:
     """Go on with a run that was interrupted or killed, or extend one that is complete."""
     from tuner import pipeline, progress
@@ -136,6 +175,7 @@ def resume(
             trials=trials,
             budget=seconds,
             address=address,
+            take_over=take_over,
             watcher=progress.watcher(sys.stdout),
         )
     )
@@ -150,17 +190,21 @@ def _conclude(result: Result) -> int:
 
 def _closing(result: Result) -> list[str]:
     """What came out, where it lies and what can be done with it."""
+    from tuner.journal import read_history
+    from tuner.outlook import comparison
     from tuner.rendering import configuration
 
     run, best = result.run, result.best
-    where = shlex.quote(str(run.folder))
-    lines = ["", f"run        {run.folder}"]
+    file = read_run_file(run)
+    where = shlex.quote(run.where)
+    lines = ["", f"run        {run.where}"]
     if result.interrupted:
         return [*lines, f"go on      tuner resume {where}"]
     if best is not None:
         lines.append(f"winner     {best.trial}: {configuration(best.hyperparameters)}")
+    lines += comparison(file.facts, read_history(run.journal_file))
     if result.metrics is not None and result.model_dir is not None:
-        facts = read_run_file(run).facts.get("data") or {}
+        facts = file.facts.get("data") or {}
         majority = (facts.get("majority") or {}).get("validation") or {}
         lines += [
             f"validation {_scores(result.metrics)}, retrained on all training rows",
@@ -185,12 +229,24 @@ def leaderboard(
     top: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first N rows.")
     ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help=f"Copy a run that lies in a store to {COPIES}/NAME here, too."
+        ),
+    ] = False,
     storage: Storage = "runs",
 ) -> int:
     """Print a run's leaderboard: finished trials, best first, then stopped, then failed ones."""
     from tuner.runs import find_run
 
-    print(_board(find_run(storage, run), form, top), end="")
+    found = find_run(storage, run)
+    print(_board(found, form, top), end="")
+    if fetch:
+        from tuner.mirror import copy_to
+
+        copy = copy_to(found, Path(COPIES))
+        print(f"copied to {copy.folder}", file=sys.stderr)
     return DONE
 
 
@@ -198,8 +254,8 @@ def _board(run: Run, form: str, top: int | None) -> str:
     from tuner.headings import heading
     from tuner.journal import read_history
     from tuner.leaderboard import rows
+    from tuner.leases import is_held
     from tuner.rendering import render
-    from tuner.runs import is_held
     from tuner.tasks import direction, find_task
 
     file, history = read_run_file(run), read_history(run.journal_file)
@@ -214,7 +270,7 @@ def _board(run: Run, form: str, top: int | None) -> str:
         file.facts,
         history,
         live=is_held(run),
-        resume=shlex.quote(str(run.folder)),
+        resume=shlex.quote(run.where),
     )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = width is not None and not os.environ.get("NO_COLOR")
@@ -222,9 +278,25 @@ def _board(run: Run, form: str, top: int | None) -> str:
 
 
 @app.command()
+def logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, path or URI.")],
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's name, such as t003.")],
+    storage: Storage = "runs",
+) -> int:
+    """Print what became of a trial: the journal's lines about it, then its process's log."""
+    from tuner.logs import trial_lines
+    from tuner.runs import find_run
+
+    for line in trial_lines(find_run(storage, run), trial):
+        print(line)
+    return DONE
+
+
+@app.command()
 def predict(
     which: Annotated[
-        str, typer.Argument(metavar="RUN|DIR", help="A run's name or path, or a model's folder.")
+        str,
+        typer.Argument(metavar="RUN|DIR", help="A run's name, path or URI, or a model's folder."),
     ],
     output: Annotated[
         Path, typer.Option(metavar="FILE", help="Where to write: .tsv (GLUE's form), .csv, .jsonl.")
@@ -262,18 +334,20 @@ def predict(
 
 def _exported(which: str, storage: str) -> tuple[Path, str | None]:
     """The model's folder, and the folder of GLUE's files that its run was given."""
-    from tuner.runs import find_run
+    from tuner.runs import bring, find_run
 
     folder = Path(os.path.expanduser(which))
     if os.path.isfile(folder / "config.json"):
         return folder, None
     run = find_run(storage, which)
     settings = read_run_file(run).settings
-    if not run.best_folder.is_dir():
-        unless = "" if settings.retrain else f"set `retrain: true` in {run.settings_file}, then "
+    if not bring(run, run.best_folder.name):
+        unless = (
+            "" if settings.retrain else f"set `retrain: true` in {run.place('run.yaml')}, then "
+        )
         raise UserError(
             f"the run {run.name} has exported no model; {unless}finish it: "
-            f"tuner resume {shlex.quote(str(run.folder))}"
+            f"tuner resume {shlex.quote(run.where)}"
         )
     return run.best_folder, settings.data
 

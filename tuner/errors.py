@@ -22,6 +22,14 @@ class CrewLost(TunerError):
     """A worker group's process died or cannot be trusted any more; the slot must be replaced."""
 
 
+class Preempted(CrewLost):
+    """A worker group left its trial because its host is about to be taken away."""
+
+
+class NoRoom(Preempted):
+    """A worker group was never placed: no host had room for it. Nothing happened to its trial."""
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `names`, or an empty string."""
     near = difflib.get_close_matches(name, list(names), n=1)

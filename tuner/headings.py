@@ -44,7 +44,7 @@ class Heading:
     live: bool = False
     seconds: float = 0.0
     resume: str = ""
-    """How `tuner resume` finds the run: by its name, or by its path."""
+    """How commands find the run: by its name, its path or its URI."""
 
 
 def heading(
@@ -110,6 +110,8 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
             "The winner was chosen on the rows that also give the final score: that score is "
             "optimistic."
         )
+    if any(row.status == "failed" for row in rows):
+        lines.append(f"Why a trial failed: `tuner logs {about.resume or about.run} TRIAL`")
     return lines
 
 

@@ -45,6 +45,7 @@ class Score:
     micro_batch_size: int = 0
     gradient_accumulation_steps: int = 0
     workers: int = 1
+    halvings: int = 0
 
     @property
     def progress(self) -> float:
@@ -55,7 +56,11 @@ class Score:
 @dataclass
 class Record:
     """A trial as the journal tells it. `scores` are in order of `step`: a restart that reports a
-    step again replaces what was said from there on. Times are unix seconds."""
+    step again replaces what was said from there on. Times are unix seconds.
+
+    `losses` counts the slots that died with the trial, `preemptions` those whose host was taken
+    away after a notice; a slot counts in one of the two.
+    """
 
     name: str
     number: int
@@ -65,6 +70,8 @@ class Record:
     scores: list[Score] = field(default_factory=list)
     error: str | None = None
     takes: int = 0
+    losses: int = 0
+    preemptions: int = 0
     slot: str | None = None
     taken_at: float | None = None
     reported_at: float | None = None
@@ -155,6 +162,13 @@ class History:
             record = self.records[event["trial"]]
             record.status, record.takes = "running", record.takes + 1
             record.taken_at = record.reported_at = event.get("time")
+        elif name == "lost":
+            record = self.records[event["trial"]]
+            record.status = "drawn"  # it waits for another slot
+            if event.get("preempted"):
+                record.preemptions += 1
+            else:
+                record.losses += 1
         elif name == "drawn":
             trial = event["trial"]
             if trial in self.records:
@@ -225,6 +239,7 @@ def _score(event: Mapping[str, Any]) -> Score:
         get("micro_batch_size") or 0,
         get("gradient_accumulation_steps") or 0,
         get("workers") or 1,
+        get("halvings") or 0,
     )
 
 
@@ -246,4 +261,5 @@ def _failure(event: Mapping[str, Any], last: Score | None) -> Score:
             said.gradient_accumulation_steps or before.gradient_accumulation_steps
         ),
         workers=said.workers if said.workers > 1 else before.workers,
+        halvings=said.halvings or before.halvings,
     )

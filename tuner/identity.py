@@ -18,8 +18,13 @@ from tuner.runs import Run
 from tuner.settings import Settings, write_run_file
 
 
-def describe(run: Run, preparation: Preparation, layout: Layout) -> None:
-    """Write run.yaml."""
+def describe(
+    run: Run,
+    preparation: Preparation,
+    layout: Layout,
+    estimate: Mapping[str, Any] | None = None,
+) -> None:
+    """Write run.yaml; `estimate` is what the search is expected to spend."""
     data = preparation.data
     facts = {
         "versions": versions(),
@@ -40,6 +45,7 @@ def describe(run: Run, preparation: Preparation, layout: Layout) -> None:
         },
         "space": preparation.space.document(),
         "layout": plain_layout(layout),
+        **({} if estimate is None else {"estimate": dict(estimate)}),
     }
     write_run_file(run, preparation.settings.resolved(), facts)
 

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -29,29 +29,34 @@ __all__ = [
     "Score",
     "Session",
     "Status",
+    "read_events",
     "read_history",
 ]
 
-_SYNCED = frozenset({"session", "drawn", "finished", "stopped", "failed", "ended"})
+_SYNCED = frozenset({"session", "drawn", "lost", "finished", "stopped", "failed", "ended"})
 
 
 class Journal:
     """An open journal: `append` writes an event and takes it into `history`.
 
-    One process appends at a time (the run's lock sees to that); its threads may share the journal.
+    One process appends at a time (the run's lease sees to that); its threads may share the journal.
     """
 
-    def __init__(self, path: Path, descriptor: int, history: History) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, history: History, check: Callable[[], None]
+    ) -> None:
         self.path = path
         self.history = history
+        self.check = check
         self._descriptor = descriptor
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(cls, path: Path, check: Callable[[], None] = lambda: None) -> Journal:
         """Open a journal for appending, and create it when there is none.
 
-        A torn last line is cut off; every byte before it stays. Raises UserError when another line
+        A torn last line is cut off; every byte before it stays. `check` is called before every
+        write, and raises when this process may no longer write. Raises UserError when another line
         is broken or the file cannot be opened.
         """
         path = Path(path)
@@ -68,7 +73,7 @@ class Journal:
         if whole < len(content):
             os.ftruncate(descriptor, whole)
             os.fsync(descriptor)
-        return cls(path, descriptor, history)
+        return cls(path, descriptor, history, check)
 
     def append(self, event: str, **fields: Any) -> None:
         """Write an event, with `time` (now, unix seconds) unless it is given.
@@ -81,6 +86,7 @@ class Journal:
         plain = {"event": event, **{name: _plain(value) for name, value in fields.items()}}
         line = json.dumps(plain, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         with self._lock:
+            self.check()
             self.history.apply(plain)  # first: an event that it refuses must not reach the file
             try:
                 self._write(line, sync=event in _SYNCED)
@@ -128,6 +134,12 @@ def read_history(path: Path) -> History:
     """
     content = _content(Path(path))
     return _history(Path(path), content[: _whole(content)])
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """A journal's events one by one, as they were written; raises as `read_history` does."""
+    content = _content(Path(path))
+    return _events(Path(path), content[: _whole(content)])
 
 
 def _plain(value: Any) -> Any:

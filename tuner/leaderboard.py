@@ -43,8 +43,11 @@ class Row:
     `objective`, `metrics` and `loss` are those of the trial's last report: for a finished trial,
     of the end of its schedule. `best_objective` is the best seen on the way. `rank` (from 1)
     belongs to finished trials only. `progress` is the share (0 to 1) of the trial's own schedule.
-    `total_seconds` run from the slot taking the trial to its last report. A trial that was drawn
-    and is not done counts as `running`; `begun` tells whether a slot ever took it.
+    `restarts` counts how often the trial was begun again, `preemptions` how often because its host
+    was taken away after a notice, `halvings` how often the micro-batch was halved because it did
+    not fit the device. `total_seconds` run from the slot taking the trial to its last report. A
+    trial that was drawn and is not done counts as `running`; `begun` tells whether a slot ever took
+    it.
     """
 
     rank: int | None
@@ -62,11 +65,13 @@ class Row:
     restarts: int
     slot: str | None
     error: str | None
+    preemptions: int
     best_objective: float | None
     loss: float | None
     effective_batch_size: int | None
     micro_batch_size: int | None
     gradient_accumulation_steps: int | None
+    halvings: int
     start_point: bool
     begun: bool
 
@@ -134,11 +139,13 @@ def _row(record: Record, rank: int | None, direction: Direction) -> Row:
         restarts=record.restarts,
         slot=record.slot,
         error=record.error,
+        preemptions=record.preemptions,
         best_objective=top.objective if top else None,
         loss=_known(heard.loss),
         effective_batch_size=heard.effective_batch_size or None,
         micro_batch_size=heard.micro_batch_size or None,
         gradient_accumulation_steps=heard.gradient_accumulation_steps or None,
+        halvings=heard.halvings,
         start_point=record.start_point,
         begun=record.takes > 0,
     )
@@ -213,11 +220,13 @@ _KINDS: dict[str, type] = {
     "restarts": int,
     "slot": str,
     "error": str,
+    "preemptions": int,
     "best_objective": float,
     "loss": float,
     "effective_batch_size": int,
     "micro_batch_size": int,
     "gradient_accumulation_steps": int,
+    "halvings": int,
     "start_point": bool,
     "begun": bool,
 }

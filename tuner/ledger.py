@@ -47,8 +47,9 @@ class Ledger:
     """A search's state between its journal and Tune.
 
     `planned` is the number of trials in all, `slots` how many may run at once, `seconds` this
-    driver's budget of time (None: no limit), `attempts` how many slots a trial may lose before it
-    counts as failed. Trials that an earlier driver began come first, under their own names.
+    driver's budget of time (None: no limit), `attempts` how many slots may die with a trial before
+    it counts as failed; preempted ones do not count. Trials that an earlier driver began come
+    first, under their own names.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Ledger:
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._attempts = attempts
         self._running: set[str] = set()
+        self._seated: set[str] = set()
         self._waiting = [r.name for r in self._history.records.values() if not r.done]
-        self._losses: dict[str, int] = {}
         self._given_up = 0
         self._stopping: Reason | None = None
         self.hopeless: str | None = None
@@ -112,6 +113,29 @@ class Ledger:
             self._stopping = "budget"
         return self._stopping
 
+    def room(self, slots: int, why: str) -> None:
+        """So many trials may run at once from now on. With 0 none is begun until there is room
+        again; those that run are left alone."""
+        if slots != self._slots:
+            self._slots = slots
+            self._note(f"{slots} slot{'' if slots == 1 else 's'} from now on: {why}")
+
+    def give_up(self, why: str) -> None:
+        """End the search, which cannot go on; `close` raises SearchError with `why`."""
+        self.hopeless = why
+        self.stop("lost")
+
+    @property
+    def stranded(self) -> bool:
+        """Whether the search is ending and no trial is left that a slot works on: those that still
+        wait for one will never say anything."""
+        return self.reason is not None and not self._running & self._seated
+
+    @property
+    def left(self) -> int:
+        """How many trials are not done."""
+        return self._planned - self._history.done
+
     @property
     def done(self) -> set[str]:
         """The names of the trials that have ended for good."""
@@ -119,30 +143,35 @@ class Ledger:
 
     def next(self) -> Record | Literal["wait", "over"]:
         """The trial to run next; "wait" while every slot has one, "over" when all is done."""
-        if self.reason is None:
+        # Tune asks here again and again: a driver that may not go on ends in mid-training, too.
+        self._journal.check()
+        undrawn = len(self._history.records) < self._planned
+        if self.reason is None and (self._waiting or undrawn):
             if len(self._running) >= self._slots:
                 return "wait"
-            if self._waiting:
-                return self._begin(self._waiting.pop(0))
-            if len(self._history.records) < self._planned:
-                name, configuration, start_point = self._study.draw()
-                self._journal.append(
-                    "drawn",
-                    trial=name,
-                    number=len(self._history.records),
-                    configuration=dict(configuration),
-                    start_point=start_point,
-                )
-                self._tell("drawn", name)
-                return self._begin(name)
+            return self._begin(self._waiting.pop(0) if self._waiting else self._draw())
         return "wait" if self._running else "over"
+
+    def _draw(self) -> str:
+        name, configuration, start_point = self._study.draw()
+        self._journal.append(
+            "drawn",
+            trial=name,
+            number=len(self._history.records),
+            configuration=dict(configuration),
+            start_point=start_point,
+        )
+        self._tell("drawn", name)
+        return name
 
     def _begin(self, name: str) -> Record:
         self._running.add(name)
+        self._seated.discard(name)
         return self._history.records[name]
 
     def taken(self, name: str) -> None:
         """A slot takes a trial."""
+        self._seated.add(name)
         self._journal.append("taken", trial=name)
         self._tell("taken", name)
 
@@ -187,16 +216,24 @@ class Ledger:
             slot=slot,
         )
 
-    def lost(self, name: str, error: str) -> None:
-        """A slot died with a trial or on the way to it: another gets the trial, or it fails."""
+    def lost(self, name: str, error: str, preempted: bool = False) -> None:
+        """A slot died with a trial or on the way to it: another gets the trial, or it fails.
+
+        `preempted`: its host was to be taken away, and was known to be; that may happen any number
+        of times, and where the slot did not even take the trial it is not worth a word.
+        """
         if name not in self._running:
             return
         self._running.discard(name)
-        losses = self._losses[name] = self._losses.get(name, 0) + 1
-        self._journal.append("note", text=f"{name} lost its slot ({losses}): {error}")
+        if preempted and self._history.records[name].status == "drawn":
+            self._waiting.insert(0, name)
+            return
+        self._journal.append("lost", trial=name, error=error, preempted=preempted)
         for watcher in self._watchers:
-            watcher.note(f"{name} lost its slot: {error}")
-        if losses < self._attempts:
+            watcher.note(f"{name} {'was preempted' if preempted else 'lost its slot'}: {error}")
+        self._tell("lost", name)
+        losses = self._history.records[name].losses
+        if preempted or losses < self._attempts:
             self._waiting.insert(0, name)
             return
         self._journal.append(
@@ -205,9 +242,8 @@ class Ledger:
         self._study.tell(self._history.records[name])
         self._tell("failed", name)
         self._given_up += 1
-        if self._given_up >= _HOPELESS * self._slots:
-            self.hopeless = f"{self._given_up} trials in a row lost every slot: {error}"
-            self.stop("lost")
+        if self._given_up >= _HOPELESS * max(1, self._slots):
+            self.give_up(f"{self._given_up} trials in a row lost every slot: {error}")
 
     def all_lost(self, error: str) -> bool:
         """Every slot went at once; False when none had a trial."""
@@ -218,7 +254,7 @@ class Ledger:
 
     def close(self) -> Reason:
         """Write how the search ended, and say it. Raises SearchError when its slots cannot run."""
-        left = self._planned - self._history.done
+        left = self.left
         reason: Reason = self.reason or "complete"
         if left > 0 and reason == "complete":
             reason = "lost"
@@ -232,6 +268,11 @@ class Ledger:
                 f"{self.hopeless}; see the log above for the cause, then `tuner resume` the run"
             )
         return reason
+
+    def _note(self, text: str) -> None:
+        self._journal.append("note", text=text)
+        for watcher in self._watchers:
+            watcher.note(text)
 
     def _tell(self, event: str, name: str) -> None:
         for watcher in self._watchers:
@@ -253,4 +294,5 @@ _REPORTED = (
     "micro_batch_size",
     "gradient_accumulation_steps",
     "workers",
+    "halvings",
 )

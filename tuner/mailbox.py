@@ -28,6 +28,8 @@ class Order:
     `ticks` > 0 asks for a report without scores every so many seconds. `save_to` is a folder into
     which rank 0 writes the trained model (config and safetensors) at the end.
     `predictions` is a Parquet file into which rank 0 writes the selection rows' logits at the end.
+    `log` is the trial's log, a file or a URI, to which rank 0 appends (None: keep none); other
+    ranks have files of their own beside it.
     """
 
     trial: str
@@ -38,6 +40,7 @@ class Order:
     ticks: float = 0.0
     save_to: str | None = None
     predictions: str | None = None
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Report:
 
     `kind`: "rung" waits for a word; "end" is the last rung, "failed" the end by an error, "tick" a
     sign of life; none of these three waits for a word. `metrics` are the task's, under their plain
-    names; `loss` is the mean loss on the selection rows. Seconds count over restarts.
+    names; `loss` is the mean loss on the selection rows. Seconds count over restarts. `halvings`
+    tells how often the micro-batch was halved because it did not fit the device.
     """
 
     trial: str
@@ -64,6 +68,7 @@ class Report:
     micro_batch_size: int = 0
     gradient_accumulation_steps: int = 0
     workers: int = 1
+    halvings: int = 0
     error: str | None = None
 
     @property
@@ -73,7 +78,11 @@ class Report:
 
 
 class LoopSide(Protocol):
-    """What rank 0 of the train loop holds."""
+    """What rank 0 of the train loop holds. `home` is the slot's Ray node (None: the slot is in this
+    very process)."""
+
+    @property
+    def home(self) -> str | None: ...
 
     def next_order(self, timeout: float) -> Order | Literal["exit"] | None:
         """The next order; "exit" to end; None when nothing came within `timeout` seconds."""
@@ -101,6 +110,8 @@ class CrewSide(Protocol):
 
 class LocalMailbox:
     """A mailbox between two threads of one process; the one object is both sides."""
+
+    home: str | None = None
 
     def __init__(self) -> None:
         self._orders: queue.Queue[Order | Literal["exit"]] = queue.Queue()
@@ -150,11 +161,22 @@ class _Office:
         self.queues: dict[str, asyncio.Queue[Any]] = {
             name: asyncio.Queue() for name in ("orders", "reports", "words")
         }
+        self.asked = asyncio.Event()
 
     async def put(self, name: str, item: Any) -> None:
         await self.queues[name].put(item)
 
+    async def met(self, name: str, timeout: float) -> bool:
+        """Whether the loop has asked for an order yet."""
+        try:
+            await asyncio.wait_for(self.asked.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
     async def next(self, name: str, timeout: float) -> Any:
+        if name == "orders":
+            self.asked.set()
         if not self.queues[name].empty():
             return self.queues[name].get_nowait()
         try:
@@ -179,7 +201,8 @@ class PostOffice:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.home: str | None = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(self.home, soft=False)
         options = {"num_cpus": 0, "max_concurrency": 16, "scheduling_strategy": here}
         self._office: Any = ray.remote(_Office).options(**options).remote()
 
@@ -188,6 +211,10 @@ class PostOffice:
         import ray
 
         ray.kill(self._office)
+
+    def met(self, timeout: float) -> bool:
+        """Whether the loop has come for its first order; waits so many seconds for it."""
+        return bool(self._ask("met", "orders", timeout, wait=timeout))
 
     def next_order(self, timeout: float) -> Order | Literal["exit"] | None:
         order: Order | Literal["exit"] | None = self._ask("next", "orders", timeout, wait=timeout)

@@ -42,7 +42,7 @@ class Flag:
     def parameter(self) -> inspect.Parameter:
         """The parameter that typer reads."""
         name = f"{self.name}/--no-{self.name[2:]}" if self.kind is bool else self.name
-        default = Settings.model_fields[self.field].default
+        default = Settings.model_fields[self.field].get_default(call_default_factory=True)
         shown = "" if default is None or self.field == "set" else f" (default: {_plain(default)})"
         option = typer.Option(
             name, metavar=self.metavar, help=self.help + shown + ".", rich_help_panel=self.panel
@@ -115,7 +115,7 @@ FLAGS = (
     ),
     Flag("max_failures", int, "N", SLOTS, "How often a trial whose slot died runs again"),
     Flag("name", str, "NAME", RUN, "The run's name (default: the task and the time)"),
-    Flag("storage", str, "DIR", RUN, "The folder that holds the runs"),
+    Flag("storage", str, "DIR|URI", RUN, "The folder or the store (s3://, gs://) for the runs"),
     Flag("address", str, "ADDRESS", RUN, "A Ray cluster to use (default: a local Ray is started)"),
     Flag("retrain", bool, None, RUN, "Whether the best is trained on all rows and exported"),
 )
@@ -136,14 +136,23 @@ CONFIG = inspect.Parameter(
 )
 
 
-def settings_command(command: Callable[[Settings], int]) -> Callable[..., int]:
-    """A typer command that takes every flag and `--config`, and hands `command` the settings."""
+def settings_command(command: Callable[..., int]) -> Callable[..., int]:
+    """A typer command that takes every flag and `--config`, and hands `command` the settings.
+
+    What `command` takes beside them become flags of its own.
+    """
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
     @functools.wraps(command)
     def with_flags(*, config: Path | None = None, **flags: Any) -> int:
-        return command(load_settings(config, flags))
+        mine = {parameter.name: flags.pop(parameter.name) for parameter in own}
+        return command(load_settings(config, flags), **mine)
 
-    parameters = [flag.parameter for flag in FLAGS] + [CONFIG]
+    parameters = [
+        *(flag.parameter for flag in FLAGS),
+        CONFIG,
+        *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+    ]
     with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_flags.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_flags

@@ -11,17 +11,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.errors import SearchError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended, plain_layout, time_left
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
+from tuner.leases import Lease, hold
+from tuner.mirror import catch_up, mirrored, work_on
+from tuner.plan import expected
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
-from tuner.runs import Run, check_free, check_storage, create_run, find_run, hold
+from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, read_run_file, write_run_file
 
 if TYPE_CHECKING:
@@ -71,11 +74,15 @@ def tune(settings: Settings, watcher: Watcher | None = None) -> Result:
         check_free(settings.storage, settings.name)
     with watcher or Silent() as watching:
         preparation = prepare(settings, task, watching.stage)
-        with _devices(settings, watching) as (nodes, layout):
+        with _devices(preparation, settings.storage, watching) as (nodes, layout):
             run = create_run(settings.storage, task.name, settings.name)
-            with hold(run):
-                describe(run, preparation, layout)
-                return _run(run, preparation, nodes, layout, watching)
+            with (
+                hold(run, lost=watching.note) as lease,
+                mirrored(run, lease.is_ours, watching.note),
+            ):
+                describe(run, preparation, layout, expected(preparation, layout).plain())
+                with _announced(run, settings, nodes, layout, watching):
+                    return _run(run, lease, preparation, nodes, layout, watching)
 
 
 def resume(
@@ -85,51 +92,94 @@ def resume(
     trials: int | None = None,
     budget: float | None = None,
     address: str | None = None,
+    take_over: bool = False,
     watcher: Watcher | None = None,
 ) -> Result:
     """Go on with a run that was interrupted, killed or is to be extended to `trials` trials.
 
     Trials that are done stay as they are; begun ones run again under their own names. A run whose
     search is complete is only retrained and exported, where that is missing. `trials` or `budget`
-    give the run a new limit of time (`budget` seconds, or none). Raises UserError when there is no
-    such run, when another process drives it, or when its data or search space have changed.
+    give the run a new limit of time (`budget` seconds, or none). `take_over` takes the run from a
+    driver that still has it. Raises UserError when there is no such run, when another process
+    drives it, or when its data or search space have changed.
     """
-    run = find_run(storage, which)
-    with hold(run):
+    run = work_on(find_run(storage, which))
+    watching = watcher or Silent()
+    with hold(run, take_over, watching.note) as lease:
+        catch_up(run)
         file = read_run_file(run)
         history = read_history(run.journal_file)
         settings = extended(file.settings, history, trials, budget, address)
         settings, task = resolve(settings)
-        with watcher or Silent() as watching:
+        with watching, mirrored(run, lease.is_ours, watching.note):
             watching.stage(f"resuming {run.name}")
             preparation = prepare(settings, task, watching.stage)
             check_same(run, preparation, file.facts)
-            with _devices(settings, watching) as (nodes, layout):
-                write_run_file(run, settings, {**file.facts, "layout": plain_layout(layout)})
-                return _run(run, preparation, nodes, layout, watching)
+            with _devices(preparation, run.where, watching) as (nodes, layout):
+                lease.check()
+                facts = {**file.facts, "layout": plain_layout(layout)}
+                if settings.trials != file.settings.trials:
+                    facts["estimate"] = expected(preparation, layout).plain()
+                write_run_file(run, settings, facts)
+                with _announced(run, settings, nodes, layout, watching):
+                    return _run(run, lease, preparation, nodes, layout, watching)
 
 
 @contextmanager
-def _devices(settings: Settings, watcher: Watcher) -> Iterator[tuple[tuple[Node, ...], Layout]]:
-    """Ray, its hosts, and the slots laid out on them."""
+def _devices(
+    preparation: Preparation, storage: str, watcher: Watcher
+) -> Iterator[tuple[tuple[Node, ...], Layout]]:
+    """Ray, its hosts, each of them checked, and the slots laid out on them."""
+    from tuner import hosts
+    from tuner.preflight import check_hosts
     from tuner.resources import lay_out
     from tuner.session import ray_session
 
+    settings, weights = preparation.settings, preparation.base.weights.state or {}
     watcher.stage("starting Ray")
-    with ray_session(settings.address) as nodes:
-        yield (
-            nodes,
-            lay_out(
-                nodes,
-                slots=None if settings.slots == "auto" else settings.slots,
-                workers=settings.workers_per_trial,
-                gpus_per_worker=settings.gpus_per_worker,
-            ),
+    with ray_session(settings.address):
+        there = hosts.alive()
+        ever = hosts.at_most(there) if settings.address else there
+        layout = lay_out(
+            ever or there,
+            slots=None if settings.slots == "auto" else settings.slots,
+            workers=settings.workers_per_trial,
+            gpus_per_worker=settings.gpus_per_worker,
+            bounded=ever is not None,
         )
+        if len(there) > 1:
+            watcher.stage(f"checking {len(there)} hosts")
+        # A checkpoint holds the weights and Adam's two moments; then there is the exported model.
+        check_hosts(there, storage, 4 * sum(array.nbytes for array in weights.values()))
+        if settings.address and (text := hosts.taken(there)):
+            watcher.note(text)
+        yield there, layout
+
+
+@contextmanager
+def _announced(
+    run: Run, settings: Settings, nodes: tuple[Node, ...], layout: Layout, watcher: Watcher
+) -> Iterator[None]:
+    """Say what else runs on this machine, and let others know of this run; a cluster's own Ray
+    knows better."""
+    from tuner import neighbours
+
+    if settings.address is not None:
+        yield
+        return
+    workers = layout.slots * layout.workers
+    mine = neighbours.Search(run.name, layout.slots, workers * layout.cpus, workers * layout.gpus)
+    others = neighbours.searches()
+    cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    if (text := neighbours.note(mine, others, cores, gpus)) is not None:
+        watcher.note(text)
+    with neighbours.announced(mine):
+        yield
 
 
 def _run(
     run: Run,
+    lease: Lease,
     preparation: Preparation,
     nodes: tuple[Node, ...],
     layout: Layout,
@@ -139,9 +189,10 @@ def _run(
     for warning in preparation.warnings:
         watcher.note(warning)
     watcher.aim(preparation.task.objective, preparation.direction)
-    reason, news = _search(run, preparation, layout, watcher)
+    reason, news = _search(run, lease, preparation, layout, watcher)
     history = read_history(run.journal_file)
     table = tuple(rows(history, preparation.direction))
+    lease.check()
     write_leaderboard(run, table)
     winner = best(table)
     if winner is None and reason != "interrupted":
@@ -152,7 +203,7 @@ def _run(
     metrics = None if news else _exported(run, winner)
     if metrics is None:
         try:
-            metrics = _retrain(run, preparation, nodes, winner, history, watcher)
+            metrics = _retrain(run, lease, preparation, nodes, winner, history, watcher)
         except KeyboardInterrupt:
             return Result(run, table, "interrupted")
     return Result(run, table, reason, metrics, run.best_folder)
@@ -163,27 +214,30 @@ def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:
     if not errors:
         return (
             f"no trial finished in {run.name}; give it more time: "
-            f"tuner resume {shlex.quote(str(run.folder))} --budget 30m"
+            f"tuner resume {shlex.quote(run.where)} --budget 30m"
         )
     return f"no trial finished in {run.name}; {len(errors)} failed, the first with: {errors[0]}"
 
 
 def _search(
-    run: Run, preparation: Preparation, layout: Layout, watcher: Watcher
+    run: Run, lease: Lease, preparation: Preparation, layout: Layout, watcher: Watcher
 ) -> tuple[Reason, bool]:
     """Run the search; also says whether any trial ended in it."""
     import ray
 
+    from tuner import growth, hosts
+    from tuner.crews import CrewPlan
     from tuner.ledger import Ledger
+    from tuner.resources import room
     from tuner.scheduler import Judge
     from tuner.search import run_search
-    from tuner.slots import CrewPlan, SlotPlan
+    from tuner.slots import SlotPlan
     from tuner.study import Study
 
     settings, data = preparation.settings, preparation.data
-    train_files = run.search_folder.absolute() / "train"
-    shutil.rmtree(train_files, ignore_errors=True)  # of a driver that was killed
-    with Journal.open(run.journal_file) as journal:
+    grow = settings.slots == "auto"
+    there = hosts.staying(hosts.alive())
+    with Journal.open(run.journal_file, lease.check) as journal:
         done = journal.history.done
         if done >= settings.trials and journal.history.reason == "complete":
             return "complete", False
@@ -205,74 +259,71 @@ def _search(
             objective=preparation.task.objective,
             direction=preparation.direction,
             planned=settings.trials,
-            slots=layout.slots,
+            slots=min(layout.slots, room(there, layout)),
             seconds=time_left(settings, journal.history),
             attempts=settings.max_failures + 1,
         )
         watcher.stage("starting the slots")
-        materials = _materials(preparation, layout, data.train, data.selection)
+        materials = preparation.materials(layout, data.train, data.selection)
         plan = SlotPlan(
             CrewPlan(
                 (ray.put(materials),),
                 workers=layout.workers,
                 cpus=layout.cpus,
                 gpus=layout.gpus,
-                folder=str(train_files),
             ),
             rungs=settings.rungs,
-            checkpoints=str(run.checkpoints_folder.absolute()),
+            checkpoints=run.place(run.checkpoints_folder.name),
             checkpoint_every=settings.checkpoint_every,
-            predictions=str(run.predictions_folder.absolute()),
+            predictions=run.place(run.predictions_folder.name),
+            logs=run.place(run.logs_folder.name),
         )
-        reason = run_search(ledger, plan, layout, run.search_folder.absolute())
-        shutil.rmtree(train_files, ignore_errors=True)
-        if run.checkpoints_folder.is_dir() and not any(run.checkpoints_folder.iterdir()):
-            run.checkpoints_folder.rmdir()
+        reason = run_search(
+            ledger,
+            plan,
+            layout,
+            run.search_folder.absolute(),
+            grow=grow,
+            wanted=growth.wanted(layout, there, grow, settings.trials) if settings.address else 0,
+        )
         return reason, journal.history.done > done
-
-
-def _materials(preparation: Preparation, layout: Layout, train: Any, selection: Any) -> Any:
-    from tuner.bench import Materials
-
-    return Materials(
-        weights=preparation.base.weights,
-        train=train,
-        selection=selection,
-        metrics=preparation.task.metrics,
-        regression=preparation.task.regression,
-        precision=preparation.settings.precision,
-        threads=layout.threads,
-        gpus=layout.gpus,
-    )
 
 
 def _retrain(
     run: Run,
+    lease: Lease,
     preparation: Preparation,
     nodes: tuple[Node, ...],
     winner: Row,
     history: History,
     watcher: Watcher,
 ) -> Mapping[str, float]:
+    from tuner import hosts
     from tuner.hyperparameters import BATCH
     from tuner.resources import retrain_layout
-    from tuner.retrain import retrain
+    from tuner.retrain import RETRAINED, retrain
 
     settings, data = preparation.settings, preparation.data
-    watcher.stage(f"retraining {winner.trial} on all {data.full_train.num_rows} training rows")
-    layout = retrain_layout(nodes, settings.gpus_per_worker, int(winner.hyperparameters[BATCH]))
+    there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on may be left
+    layout = retrain_layout(there, settings.gpus_per_worker, int(winner.hyperparameters[BATCH]))
+    spread = f", on {layout.workers} workers" if layout.workers > 1 else ""
+    rows_of_all = f"all {data.full_train.num_rows} training rows"
+    watcher.stage(f"retraining {winner.trial} on {rows_of_all}{spread}")
     for leftover in run.folder.glob(".retraining-*"):  # of a driver that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".retraining-", dir=run.folder.absolute()) as folder:
         retrained = retrain(
-            _materials(preparation, layout, data.full_train, data.validation),
+            preparation.materials(layout, data.full_train, data.validation),
             winner.hyperparameters,
             layout,
             Path(folder),
             watcher,
             local=settings.address is None,
+            check=lease.check,
+            handover=None if settings.address is None or run.uri is None else run.place(RETRAINED),
         )
         watcher.stage("exporting")
+        lease.check()
         _export(run, preparation, winner, history, retrained.folder, retrained.report.metrics)
     return retrained.report.metrics
 

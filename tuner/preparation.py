@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tuner.data import Prepared
+    from tuner.materials import Materials
     from tuner.models import Base
+    from tuner.resources import Layout
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -46,6 +48,21 @@ class Preparation:
     def direction(self) -> Direction:
         """Whether the objective is to be maximised or minimised."""
         return direction(self.task.objective)
+
+    def materials(self, layout: Layout, train: pa.Table, selection: pa.Table) -> Materials:
+        """What a slot of `layout` is given to train on `train` and to score `selection`."""
+        from tuner.materials import Materials
+
+        return Materials(
+            weights=self.base.weights,
+            train=train,
+            selection=selection,
+            metrics=self.task.metrics,
+            regression=self.task.regression,
+            precision=self.settings.precision,
+            threads=layout.threads,
+            gpus=layout.gpus,
+        )
 
 
 def resolve(settings: Settings) -> tuple[Settings, Task]:

@@ -14,9 +14,9 @@ from typing import IO, Literal, Protocol, Self
 from tuner.headings import ENDS, duration, time_left
 from tuner.journal import Direction, History, Record
 from tuner.rendering import configuration
-from tuner.standing import standing
+from tuner.standing import Tally
 
-Event = Literal["drawn", "taken", "report", "finished", "stopped", "failed"]
+Event = Literal["drawn", "taken", "report", "lost", "finished", "stopped", "failed"]
 
 TICK_EVERY = 10.0
 """Seconds between two lines about the same training."""
@@ -103,6 +103,7 @@ class Lines(Silent):
         self._objective = "objective"
         self._direction: Direction = "max"
         self._history: History | None = None
+        self._tally: Tally | None = None
         self._ticked = 0.0
 
     def stage(self, text: str) -> None:
@@ -119,13 +120,15 @@ class Lines(Silent):
         self._say(f"searching: {planned} trials, {slots} at a time")
 
     def event(self, name: str, record: Record, history: History) -> None:
-        self._history = history
+        if self._tally is None or self._history is not history:
+            self._history, self._tally = history, Tally(history, self._direction)
+        self._tally.hear(record)
+        now = self._tally.standing
         if name == "taken":
             again = " again" if record.restarts else ""
             what = f"started{again}: {configuration(record.configuration)}"
-            self._say(f"[{history.done}/{history.planned}] {record.name} {what}")
-        elif name != "drawn":  # a slot takes it at once, and that line says more
-            now = standing(history, self._direction)
+            self._say(f"[{now.done}/{now.planned}] {record.name} {what}")
+        elif name not in ("drawn", "lost"):  # a line that follows or went before says more
             best = f" (best {now.value:.4f} {now.best})" if now.value is not None else ""
             left = now.seconds_left
             rest = f", {time_left(left)}" if left else ""

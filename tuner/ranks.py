@@ -71,17 +71,17 @@ class Ranks:
         """
         if self._group is None:
             return act()
-        value, failure = None, None
+        value, failure, cause = None, None, None
         if self.index == 0:
             try:
                 value = act()
             except CrewLost:
                 raise
             except Exception as error:
-                failure = one_line(error)
+                failure, cause = one_line(error), error
         value, failure = self.share(tag, (value, failure))
         if failure is not None:
-            raise TrialFailed(failure)
+            raise TrialFailed(failure) from cause
         return value  # type: ignore[return-value]
 
     def _gather(self, data: bytes, patience: timedelta) -> list[bytes]:

@@ -86,6 +86,8 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
     ]
     if any(row.restarts for row in rows):
         shown.append(Column("restarts", True, lambda row: str(row.restarts or ""), spare=2))
+    if any(row.preemptions for row in rows):
+        shown.append(Column("preempted", True, lambda row: str(row.preemptions or ""), spare=2))
     if any(row.error for row in rows):
         shown.append(Column("error", False, lambda row: _one_line(row.error or "", _ERROR_WIDTH)))
     return shown

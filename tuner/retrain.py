@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,16 @@ import ray
 import torch
 
 from tuner.bench import Materials
+from tuner.crews import Crew, CrewPlan
 from tuner.errors import SearchError
 from tuner.hyperparameters import Configuration
 from tuner.mailbox import Order, Report
 from tuner.progress import Watcher
 from tuner.resources import Layout
-from tuner.slots import Crew, CrewPlan
+from tuner.stores import open_store, patiently
+
+RETRAINED = ".retrained"
+"""What the model is called on its way through a run's store."""
 
 _TICK = 1.0
 """Seconds between two signs of life."""
@@ -43,38 +47,55 @@ def retrain(
     watcher: Watcher,
     *,
     local: bool,
+    check: Callable[[], None] = lambda: None,
+    handover: str | None = None,
 ) -> Retrained:
     """Train `configuration` on `materials.train`, score `materials.selection` at the end, and save
     the model under `folder`.
 
     `materials` hold the full training split and the validation split, and are made for `layout`'s
-    threads and GPUs; `local` says that the devices
-    are this process's own. Raises SearchError when the training fails.
+    threads and GPUs; `local` says that the devices are this process's own. `check` is called now
+    and then, and raises when there is no point in going on. `handover` is a URI through which the
+    model comes when `folder` is not one that every host sees. Raises SearchError when the training
+    fails.
     """
     plan = CrewPlan(
         (ray.put(materials),),
         workers=layout.workers,
         cpus=layout.cpus,
         gpus=layout.gpus,
-        folder=str(folder / "train"),
         local=local,
+        patience=600.0,
     )
-    order = Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=str(folder / "model"))
+    model = folder / "model"
+    order = Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=handover or str(model))
     with _threads_as_before():
-        report = _last_report(plan, order, watcher)
+        report = _last_report(plan, order, watcher, check)
     if report.kind == "failed":
         raise SearchError(
             f"the best configuration failed when it was retrained on all rows: {report.error}"
         )
-    return Retrained(folder / "model", report)
+    if handover is not None:
+        _take_over(handover, model)
+    return Retrained(model, report)
 
 
-def _last_report(plan: CrewPlan, order: Order, watcher: Watcher) -> Report:
+def _take_over(uri: str, model: Path) -> None:
+    above, _, name = uri.rpartition("/")
+    store = open_store(above)
+    patiently(lambda: store.fetch(name, model))
+    store.remove(name)
+
+
+def _last_report(
+    plan: CrewPlan, order: Order, watcher: Watcher, check: Callable[[], None]
+) -> Report:
     crew = Crew(plan)
     try:
         crew.give(order)
         report = crew.next_report()
         while report.kind == "tick":
+            check()
             watcher.tick(report.step, report.total_steps, _left(report))
             report = crew.next_report()
         return report

@@ -1,4 +1,4 @@
-"""The run folder: what lies where in it, how a run is made, found and held.
+"""The run folder: what lies where in it, how a run is made and found.
 
 Knows the names of the files, not what stands in them, and nothing of torch or Ray.
 """
@@ -6,7 +6,7 @@ Knows the names of the files, not what stands in them, and nothing of torch or R
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import itertools
 import json
 import os
 import re
@@ -16,24 +16,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from tuner.errors import UserError, suggestion
+from tuner.shelves import Shelf, shelf, shortened, working_copy
+from tuner.stores import Store, is_uri, join, open_store
+from tuner.stores import without_credentials as without_credentials
 
 LONGEST_NAME = 120
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FILES = ("run.yaml", "journal.jsonl")
 _CREATED = re.compile(r"^created:[ \t]*['\"]?([^'\"\n]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its folder, and where everything lies in it."""
+    """One run: its folder, and where everything lies in it.
+
+    With a `uri` the run lies there, and the folder is a copy on this disk: the one that it is
+    driven in, or what a reader has brought down.
+    """
 
     folder: Path
+    uri: str | None = None
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def where(self) -> str:
+        """What a person names the run by: its URI or its folder."""
+        return self.uri or str(self.folder)
+
+    @property
+    def store(self) -> Store | None:
+        """Where a run with a URI lies."""
+        return None if self.uri is None else open_store(self.uri)
+
+    def place(self, name: str) -> str:
+        """What is called `name` in the run, as a path or a URI that any host can use."""
+        return join(self.uri or str(self.folder.absolute()), name)
 
     @property
     def settings_file(self) -> Path:
@@ -66,11 +88,17 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def logs_folder(self) -> Path:
+        """The logs of trials that had something to say, a file a trial."""
+        return self.folder / "logs"
+
+    @property
     def best_folder(self) -> Path:
         return self.folder / "best"
 
     @property
     def lock_file(self) -> Path:
+        """Locked for an instant by whoever takes or ends the run's lease."""
         return self.folder / ".lock"
 
     @property
@@ -124,173 +152,132 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_storage(storage: str | Path) -> Path:
-    """The folder that holds the runs; it need not exist yet.
+def check_storage(storage: str | Path) -> None:
+    """Whether runs can be kept in `storage`, a folder, which need not exist yet, or a URI.
 
-    Raises UserError when it is no folder of this machine, or nothing can be written there.
+    Raises UserError when nothing can be written there. In a store that is tried.
     """
-    if "://" in str(storage):
-        raise UserError(
-            f"storage {without_credentials(str(storage))} is a URI; give a folder, "
-            "such as one on a mounted disk"
-        )
-    folder = Path(os.path.expanduser(storage))
-    nearest = folder
-    try:
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
-        usable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-    except (OSError, ValueError) as error:
-        raise UserError(f"storage {_short(storage)} cannot be used: {_reason(error)}") from None
-    if not usable:
-        what = "cannot be written" if nearest.is_dir() else "is no folder"
-        raise UserError(f"storage {_short(storage)}: {nearest} {what}; choose another --storage")
-    return folder
+    shelf(storage).check()
 
 
 def create_run(storage: str | Path, task: str, name: str | None = None) -> Run:
     """Make a new run's folder: `name`, or `<task>-<YYYYmmdd-HHMMSS>`, with -2, -3 when taken.
 
-    Raises UserError when `name` is taken or cannot be used.
+    In a store nothing is made: a run is there once its first file is. Raises UserError when `name`
+    is taken or cannot be used.
     """
-    folder = check_storage(storage)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if name is not None:
-            return _create_named(folder, check_name(name))
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(task).stem).strip("-._")[:80] or "run"
-        return _create_fresh(folder, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    except OSError as error:
-        raise UserError(f"storage {_short(storage)} cannot be used: {_reason(error)}") from None
+    kept = shelf(storage)
+    kept.check()
+    if name is not None:
+        if kept.holds(check_name(name)):
+            raise _taken(kept, name)
+        names = iter([name])
+    else:
+        names = filter(lambda fresh: not kept.holds(fresh), _fresh_names(task))
+    for free in names:
+        try:
+            return Run(kept.make(free), kept.uri(free))
+        except FileExistsError:
+            continue  # another driver was quicker
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"storage {kept} cannot be used: {reason}") from None
+    raise _taken(kept, str(name))
+
+
+def _fresh_names(task: str) -> Iterator[str]:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(task).stem).strip("-._")[:80] or "run"
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    yield name
+    for count in itertools.count(2):
+        yield f"{name}-{count}"
 
 
 def check_free(storage: str | Path, name: str) -> None:
     """Raises UserError when `storage` holds something called `name` already."""
-    folder = Path(os.path.expanduser(storage)) / name
-    if os.path.lexists(folder):
-        raise _taken(folder)
+    kept = shelf(storage)
+    if kept.holds(name):
+        raise _taken(kept, name)
 
 
-def _taken(folder: Path) -> UserError:
+def _taken(kept: Shelf, name: str) -> UserError:
     return UserError(
-        f"the run {folder.name} already exists in {folder.parent}; choose another --name, "
-        f"or go on with it: tuner resume {shlex.quote(str(folder))}"
+        f"the run {name} already exists in {kept}; choose another --name, or go on with it: "
+        f"tuner resume {shlex.quote(kept.where(name))}"
     )
 
 
-def _create_named(storage: Path, name: str) -> Run:
-    try:
-        (storage / name).mkdir()
-    except FileExistsError:
-        raise _taken(storage / name) from None
-    return Run(storage / name)
-
-
-def _create_fresh(storage: Path, name: str) -> Run:
-    count = 1
-    while True:
-        folder = storage / (name if count == 1 else f"{name}-{count}")
-        try:
-            folder.mkdir()
-            return Run(folder)
-        except FileExistsError:
-            count += 1
-
-
 def list_runs(storage: str | Path) -> list[Run]:
-    """The runs under `storage`, the newest last; what is no run is passed over."""
-    try:
-        folders = [entry for entry in Path(os.path.expanduser(storage)).iterdir() if entry.is_dir()]
-    except (OSError, ValueError):
-        return []
-    found = [run for run in map(Run, folders) if run.exists]
+    """The runs under `storage`, the newest last; what is no run is passed over.
+
+    Of runs in a store run.yaml and the journal are at hand; `bring` gets the rest.
+    """
+    return _runs(shelf(storage), _FILES)
+
+
+def _runs(kept: Shelf, files: tuple[str, ...]) -> list[Run]:
+    names = kept.names()
+    folders = zip(names, kept.at_hand(names, files), strict=True)
+    found = [run for name, folder in folders if (run := Run(folder, kept.uri(name))).exists]
     return sorted(found, key=lambda run: (run.created, run.name))
 
 
 def find_run(storage: str | Path, which: str | Path | None = None) -> Run:
-    """A run by its name under `storage` or by its path; the newest when `which` is None.
+    """A run by its name under `storage`, by its path or URI; the newest when `which` is None.
 
-    Raises UserError when there is none.
+    Of a run in a store run.yaml and the journal are at hand; `bring` gets the rest. Raises
+    UserError when there is none.
     """
+    kept = shelf(storage)
     if which is None:
-        runs = list_runs(storage)
+        runs = _runs(kept, _FILES[:1]) or _runs(kept, _FILES)
         if not runs:
-            raise UserError(f"there is no run in {_short(storage)}; start one: tuner tune")
-        return runs[-1]
+            raise UserError(f"there is no run in {kept}; start one: tuner tune")
+        return runs[-1] if runs[-1].uri is None else _stored(shelf(storage), runs[-1].name)
     which = str(which)
+    if is_uri(which):
+        above, _, name = which.rstrip("/").rpartition("/")
+        return _stored(shelf(above), name)
+    if is_uri(storage) and _NAME.fullmatch(which) and which in kept.names():
+        return _stored(kept, which)
     candidates = [Path(os.path.expanduser(which))] if which.strip() else []
-    if _NAME.fullmatch(which):
-        candidates.insert(0, Path(os.path.expanduser(storage)) / which)
+    if _NAME.fullmatch(which) and not is_uri(storage):
+        candidates.insert(0, Path(kept.where(which)))
     for folder in candidates:
         if os.path.isdir(folder):
             # `.` and `..` are paths, too, and a run must know its name.
             run = Run(folder if folder.name and folder.name != ".." else folder.resolve())
             if not run.exists:
-                raise UserError(f"{folder} is no run: it holds neither run.yaml nor journal.jsonl")
+                raise _no_run(run)
             return run
-    near = suggestion(which, [run.name for run in list_runs(storage)])
-    raise UserError(
-        f"there is no run {_short(which)} in {_short(storage)}{near or '; give its name or path'}"
-    )
+    raise _nowhere(kept, which)
 
 
-@contextlib.contextmanager
-def hold(run: Run) -> Iterator[None]:
-    """Be the run's only driver while the block runs: an exclusive lock that ends with the process.
-
-    Raises UserError when another process holds the run.
-    """
-    try:
-        file = open(run.lock_file, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UserError(f"the run {run.name} cannot be written: {_reason(error)}") from None
-    with file:
-        if not _locked(file):
-            file.seek(0)
-            holder = file.read(64).strip()
-            by = f"process {holder}" if holder else "another process"
-            raise UserError(
-                f"the run {run.name} is being driven by {by}; wait for it to end, or stop it"
-            )
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+def _stored(kept: Shelf, name: str) -> Run:
+    (folder,) = kept.at_hand([name], _FILES)
+    run = Run(folder, kept.uri(name))
+    # A driver that died at once may have left its working copy only.
+    if run.exists or driven(run).exists:
+        return run
+    raise _no_run(run) if kept.holds(name) else _nowhere(kept, name)
 
 
-def _locked(file: IO[str]) -> bool:
-    """Whether the lock could be had. Whoever only looks holds it for an instant: try again."""
-    for attempt in range(5):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(0.02 * attempt)
-    return False
+def _nowhere(kept: Shelf, which: str) -> UserError:
+    near = suggestion(which, kept.names()) or "; give its name, its path or its URI"
+    return UserError(f"there is no run {shortened(which)} in {kept}{near}")
 
 
-def is_held(run: Run) -> bool:
-    """Whether a process drives the run now. The lock is looked at and at once let go."""
-    try:
-        with open(run.lock_file, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+def _no_run(run: Run) -> UserError:
+    return UserError(f"{run.where} is no run: it holds neither run.yaml nor journal.jsonl")
 
 
-def without_credentials(text: str) -> str:
-    """`text` with the user name and the password of a URI in it left out."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+def bring(run: Run, name: str) -> bool:
+    """Have the file or the folder `name` of the run at hand; False when it has none."""
+    if run.store is not None:
+        return run.store.refresh(name, run.folder / name)
+    return (run.folder / name).exists()
 
 
-def _short(value: str | Path) -> str:
-    text = without_credentials(str(value))
-    text = text if len(text) <= 60 else text[:60] + "…"
-    return text if text.strip() and text.isprintable() else repr(text)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def driven(run: Run) -> Run:
+    """The run as its driver has it: one in a store in its working copy on this disk."""
+    return run if run.uri is None else Run(working_copy(run.uri), run.uri)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from tuner.history import Direction, Score
 from tuner.hyperparameters import REDUCTION
+from tuner.preemption import Loss, loss_of
 
 _TIE = 1e-6
 """How much a tie-breaking loss may move the signal: less than any discrete objective's step."""
@@ -85,7 +87,8 @@ class Judge:
 
 
 class RungScheduler(FIFOScheduler):
-    """Tune's scheduler: `result(name, result)` decides, `lost(name, error)` hears of dead slots.
+    """Tune's scheduler: `result(name, result)` decides, `lost(name, error, preempted)` hears of
+    dead slots.
 
     Trials carry their names in `config["trial"]`.
     """
@@ -93,7 +96,7 @@ class RungScheduler(FIFOScheduler):
     def __init__(
         self,
         result: Callable[[str, dict[str, Any]], bool],
-        lost: Callable[[str, str], None],
+        lost: Callable[[str, str, bool], None],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._result = result
@@ -112,11 +115,21 @@ class RungScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self._lost(trial.config["trial"], _last_line(trial.error_file))
+        loss = _loss(trial)
+        self._lost(trial.config["trial"], loss.why, loss.preempted)
 
 
-def _last_line(file: str | None) -> str:
-    """The last line of the traceback that Tune keeps of a trial's error: what went wrong."""
-    text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("tuner.errors.CrewLost: ")[:300] if lines else "its process died"
+def _loss(trial: Trial) -> Loss:
+    """Why a trial's slot is gone. Tune keeps the error in a file of this driver's own; errors of
+    Tune itself only as text."""
+    pickled, written = trial.pickled_error_file, trial.error_file
+    if pickled is not None:
+        try:
+            return loss_of(cloudpickle.loads(Path(pickled).read_bytes()))
+        except Exception:
+            pass  # the text says it too
+    try:
+        text = Path(written or "").read_text(errors="replace").strip()
+    except OSError:
+        text = ""
+    return Loss(text.splitlines()[-1].strip()[:300] if text else "its process died")

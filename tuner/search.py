@@ -18,25 +18,33 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune import Callback, PlacementGroupFactory
+from ray.tune import Callback, PlacementGroupFactory, Stopper
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from tuner import checkpoints
 from tuner.errors import SearchError
+from tuner.growth import Growth
 from tuner.ledger import Ledger, Reason
 from tuner.resources import Layout
 from tuner.scheduler import RungScheduler
-from tuner.slots import Slot, SlotPlan, report_of
+from tuner.slots import Slot, SlotPlan
+
+
+class _Over(Exception):
+    """The search is over. Tune clears up after an exception as it does after its own end; there it
+    would first write down the state of every trial and read every result back, which takes 2 ms a
+    trial, for restores and analyses that are never made."""
 
 
 class LedgerSearcher(Searcher):
     """Tune's searcher: asks the ledger which trial is next."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, growth: Growth) -> None:
         super().__init__()
         self._ledger = ledger
+        self._growth = growth
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -44,11 +52,12 @@ class LedgerSearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        self._growth.look()  # while nothing runs and nothing waits, Tune asks nobody else
         record = self._ledger.next()
         if record == "wait":
             return None
         if record == "over":
-            return str(Searcher.FINISHED)
+            raise _Over
         return {"trial": record.name, "configuration": dict(record.configuration)}
 
     def on_trial_complete(
@@ -57,11 +66,15 @@ class LedgerSearcher(Searcher):
         """Nothing: the ledger heard it from the scheduler."""
 
 
-class TakenCallback(Callback):
-    """Tells the ledger when a slot is about to be given a trial."""
+class LedgerCallback(Callback):
+    """Tells the ledger when a slot is about to be given a trial, and how many slots there are."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, growth: Growth) -> None:
         self._ledger = ledger
+        self._growth = growth
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._growth.look()
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -69,43 +82,77 @@ class TakenCallback(Callback):
         self._ledger.taken(trial.config["trial"])
 
 
-def run_search(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> Reason:
-    """Run trials on `layout.slots` warm slots until the ledger says that it is over.
+class StrandedStopper(Stopper):
+    """Ends a search of which only trials are left that wait for a slot they will never get."""
 
-    `folder` is where Tune keeps its own files. Returns why the search ended. Raises SearchError
-    when no slot can run. The first Ctrl-C (or SIGTERM) ends running trials at their next report,
-    the second raises KeyboardInterrupt.
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._ledger.stranded
+
+
+def run_search(
+    ledger: Ledger,
+    plan: SlotPlan,
+    layout: Layout,
+    folder: Path,
+    *,
+    grow: bool = False,
+    wanted: int = 0,
+) -> Reason:
+    """Run trials on `layout.slots` warm slots until the ledger says that it is over; on fewer while
+    there is room for fewer, and, with `grow`, on more as hosts join.
+
+    `folder` is where Tune keeps its own files; `wanted` slots are asked of an autoscaler. Returns
+    why the search ended. Raises SearchError when no slot can run. The first Ctrl-C (or SIGTERM)
+    ends running trials at their next report, the second raises KeyboardInterrupt.
     """
-    with _settings(layout.slots), _ending_gently(ledger):
-        while True:
-            try:
-                _tuner(ledger, plan, layout, folder).fit()
-                break
-            except (TuneError, ray.exceptions.RayError) as error:
-                # Some errors of Ray (its out-of-memory error is one) end all of Tune.
-                text = str(error).strip().splitlines()
-                line = text[-1] if text else type(error).__name__
-                if not ledger.all_lost(line):
-                    raise SearchError(f"Ray Tune ended the search: {line}") from error
-    _sweep(plan, ledger.done)
+    growth = Growth(ledger, layout, most=None if grow else layout.slots, wanted=wanted)
+    with _settings(), _ending_gently(ledger):
+        try:
+            _until_over(ledger, growth, plan, layout, folder)
+        finally:
+            growth.end()
+    # Of done trials whose slot ended before it could clear up.
+    checkpoints.sweep(plan.checkpoints, ledger.done)
     return ledger.close()
 
 
-def _sweep(plan: SlotPlan, done: set[str]) -> None:
-    """Remove the checkpoints of done trials whose slot ended before it could."""
-    for folder in Path(plan.checkpoints).glob("*"):
-        if folder.name in done:
-            checkpoints.discard(str(folder))
+def _until_over(
+    ledger: Ledger, growth: Growth, plan: SlotPlan, layout: Layout, folder: Path
+) -> None:
+    while True:
+        try:
+            _tuner(ledger, growth, plan, layout, folder).fit()
+            return
+        except _Over:
+            return
+        except (TuneError, ray.exceptions.RayError) as error:
+            # Some errors of Ray (its out-of-memory error is one) end all of Tune.
+            text = str(error).strip().splitlines()
+            line = text[-1] if text else type(error).__name__
+            if not ledger.all_lost(line):
+                raise SearchError(f"Ray Tune ended the search: {line}") from error
 
 
-def _tuner(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> tune.Tuner:
+def _tuner(
+    ledger: Ledger, growth: Growth, plan: SlotPlan, layout: Layout, folder: Path
+) -> tune.Tuner:
+    def lost(name: str, error: str, preempted: bool) -> None:
+        growth.look(now=True)  # where the slot died with its host, there is room for one less
+        ledger.lost(name, error, preempted)
+
     trainable: Any = tune.with_parameters(Slot, plan=plan)
     return tune.Tuner(
         tune.with_resources(trainable, resources(layout)),
         tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(ledger),
+            search_alg=LedgerSearcher(ledger, growth),
             scheduler=RungScheduler(
-                lambda name, result: ledger.result(report_of(result), result["slot"]), ledger.lost
+                lambda name, result: ledger.result(result["report"], result["slot"]), lost
             ),
             num_samples=-1,  # the searcher says when it is over
             reuse_actors=True,
@@ -117,7 +164,8 @@ def _tuner(ledger: Ledger, plan: SlotPlan, layout: Layout, folder: Path) -> tune
             storage_path=str(folder.parent),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[TakenCallback(ledger)],
+            callbacks=[LedgerCallback(ledger, growth)],
+            stop=StrandedStopper(ledger),
             verbose=0,
         ),
     )
@@ -142,12 +190,17 @@ def _folder_name(trial: Trial) -> str:
 
 
 @contextmanager
-def _settings(slots: int) -> Iterator[None]:
+def _settings() -> Iterator[None]:
     """Tune's settings that it takes from the environment only, and its log kept quiet: it prints a
     traceback for every slot that is lost, which the ledger tells in a line."""
     wanted = {
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_MAX_PENDING_TRIALS_PG": str(slots),
+        # The ledger hands out as many trials as there is room for, which may grow.
+        "TUNE_MAX_PENDING_TRIALS_PG": str(2**31),
+        # The journal is the run. Tune's own files of every trial, and its snapshots of all of them,
+        # took two thirds of the driver's time.
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "inf",
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints banners whatever `verbose` says
     }

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tuner.errors import UserError
@@ -59,6 +60,33 @@ def ray_session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
             ray.shutdown()
 
 
+def running_cluster() -> str | None:
+    """`auto`, Ray's word for the cluster that this host is part of; None where it is part of none.
+
+    It is part of one when `ray job submit` has said so (RAY_ADDRESS), or when the cluster of which
+    `ray start` left a record answers: the record outlives a host that lost its power.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return "auto"
+    recorded = _recorded()
+    if recorded is None:
+        return None
+    try:
+        _probe(recorded)
+    except OSError:
+        return None
+    return "auto"
+
+
+def _recorded() -> str | None:
+    """The address that `ray start` left on this host, where Ray's `auto` looks for it, too."""
+    base = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        return Path(base, "ray", "ray_current_cluster").read_text().strip() or None
+    except OSError:
+        return None
+
+
 def _connect(address: str | None) -> None:
     import ray
 
@@ -83,6 +111,8 @@ def _connect(address: str | None) -> None:
 
 def _probe(address: str) -> None:
     """Ray itself tries an address where nobody answers for minutes. Raises OSError."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _recorded() or ""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=5.0).close()

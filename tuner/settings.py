@@ -50,6 +50,9 @@ TINY = "tiny"
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 """What is fine-tuned where no model is named, but for the task `demo`."""
 
+STORAGE = "TUNER_STORAGE"
+"""The environment variable that says where runs go when nothing else does."""
+
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 
 
@@ -59,6 +62,11 @@ class SettingError(UserError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+def default_storage() -> str:
+    """What the environment says, as a cluster's set-up does for its hosts; else `runs`."""
+    return os.environ.get(STORAGE) or "runs"
 
 
 def parse_duration(text: str | float) -> float:
@@ -181,12 +189,13 @@ class Settings(BaseModel):
     """None: 1 where there are GPUs, else 0."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     checkpoint_every: Seconds = 600.0
-    max_failures: Annotated[Count, Field(ge=0)] = 2
+    max_failures: Annotated[Count, Field(ge=0)] = 3
     """How often a trial whose slot died runs again."""
     seed: Annotated[Count, Field(ge=0, le=2**32 - 1)] = 0
     name: Text | None = None
     """The run's name; None: the task and the time."""
-    storage: Text = "runs"
+    storage: Text = Field(default_factory=default_storage)
+    """Where runs are kept; see `default_storage`."""
     address: Text | None = None
     """A Ray cluster's address; None: a Ray of this machine's own."""
     retrain: bool = True

@@ -26,47 +26,85 @@ class Standing:
 
 def standing(history: History, direction: Direction) -> Standing:
     """Where the search stands. The best is a finished trial as soon as there is one."""
-    value, best = _best(history, direction)
-    return Standing(history.done, history.planned, best, value, seconds_left(history))
-
-
-def _best(history: History, direction: Direction) -> tuple[float | None, str | None]:
-    scored = [
-        (record.status == "finished", record.last.objective, record)
-        for record in list(history.records.values())
-        if record.last is not None and not math.isnan(record.last.objective)
-    ]
-    if not scored:
-        return None, None
-    sign = 1 if direction == "max" else -1
-    _, value, record = max(
-        scored, key=lambda entry: (entry[0], sign * entry[1], -_loss(entry[2]), -entry[2].number)
-    )
-    return value, record.name
-
-
-def _loss(record: Record) -> float:
-    last = record.last
-    return math.inf if last is None or math.isnan(last.loss) else last.loss
+    return Tally(history, direction).standing
 
 
 def seconds_left(history: History) -> float | None:
     """Trials to go times the mean seconds of those done, less what running ones have spent, over
     the slots; None while there is nothing to go by."""
-    records = list(history.records.values())
-    spent = [record.last.total_seconds for record in records if record.done and record.last]
-    to_go = history.planned - history.done
-    if to_go <= 0:
-        return 0.0
-    if not any(spent):
-        return None
-    mean = sum(spent) / len(spent)
-    begun = sum(
-        min(mean, record.last.total_seconds)
-        for record in records
-        if record.status == "running" and record.last
-    )
-    return max(0.0, to_go * mean - begun) / max(1, min(history.slots, to_go))
+    return Tally(history, "max").seconds_left
+
+
+class Tally:
+    """A history's standing, kept up with the search: what it costs to hear of an event does not
+    grow with the number of trials."""
+
+    def __init__(self, history: History, direction: Direction) -> None:
+        self._history = history
+        self._sign = 1 if direction == "max" else -1
+        self._done: set[str] = set()
+        self._running: dict[str, Record] = {}
+        self._spent = 0.0
+        self._timed = 0
+        self._best: Record | None = None
+        self._merit: tuple[float, ...] | None = None
+        for record in list(history.records.values()):  # another thread may add a trial meanwhile
+            self.hear(record)
+
+    def hear(self, record: Record) -> None:
+        """Something happened to a trial."""
+        if record.done and record.name not in self._done:
+            self._done.add(record.name)
+            if record.last is not None:
+                self._spent += record.last.total_seconds
+                self._timed += 1
+        if record.status == "running":
+            self._running[record.name] = record
+        else:
+            self._running.pop(record.name, None)
+        self._compare(record)
+
+    def _compare(self, record: Record) -> None:
+        merit = self._merit_of(record)
+        fell = record is self._best and self._merit is not None and merit != self._merit
+        if merit is not None and (self._merit is None or merit > self._merit):
+            self._best, self._merit = record, merit
+        elif fell:  # a failure, or a restart from an earlier rung
+            self._best, self._merit = None, None
+            for other in list(self._history.records.values()):
+                self._compare(other)
+
+    def _merit_of(self, record: Record) -> tuple[float, ...] | None:
+        """What the best trial has most of."""
+        last = record.last
+        if last is None or math.isnan(last.objective):
+            return None
+        loss = math.inf if math.isnan(last.loss) else last.loss
+        return (record.status == "finished", self._sign * last.objective, -loss, -record.number)
+
+    @property
+    def standing(self) -> Standing:
+        """Where the search stands now."""
+        best = self._best
+        name = None if best is None else best.name
+        value = None if best is None or best.last is None else best.last.objective
+        return Standing(len(self._done), self._history.planned, name, value, self.seconds_left)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """As `seconds_left` says."""
+        to_go = self._history.planned - len(self._done)
+        if to_go <= 0:
+            return 0.0
+        if not self._spent:
+            return None
+        mean = self._spent / self._timed
+        begun = sum(
+            min(mean, record.last.total_seconds)
+            for record in self._running.values()
+            if record.last is not None
+        )
+        return max(0.0, to_go * mean - begun) / max(1, min(self._history.slots, to_go))
 
 
 def reached(record: Record, now: float) -> float:

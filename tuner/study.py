@@ -6,14 +6,17 @@ so the journal stays the only truth. Knows nothing of Ray.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.history import Direction, Record
@@ -32,6 +35,32 @@ _STATES = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+
+
+class _Log(BaseJournalBackend):
+    """Optuna's log of operations, in the form of its own `JournalFileBackend`.
+
+    That one locks the file and forces it to the disk ten times a trial. This file has one writer,
+    and derives from the run's journal: it may lag behind a full disk, and must not end a search.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._unread: list[dict[str, Any]] = []
+        self._unwritten = b""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+        self._unread += map(json.loads, lines)
+        self._unwritten += "".join(lines).encode()
+        with contextlib.suppress(OSError), self._file.open("ab", buffering=0) as file:
+            while self._unwritten:  # a full disk may take a part only
+                self._unwritten = self._unwritten[file.write(self._unwritten) :]
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """What has been appended since the last call: the one storage there is reads in order."""
+        unread, self._unread = self._unread, []
+        yield from unread
 
 
 class Study:
@@ -57,7 +86,7 @@ class Study:
         self._distributions = space.distributions()
         file.unlink(missing_ok=True)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(file))),
+            storage=JournalStorage(_Log(file)),
             study_name=name,
             direction="maximize" if direction == "max" else "minimize",
             sampler=self._sampler(len(records), slots),

@@ -22,15 +22,19 @@ from transformers.trainer_callback import PrinterCallback
 from tuner.batches import Feed, GroupedBatches, Numbers, Padding, Rows, padded
 from tuner.hyperparameters import BATCH, EPOCHS, SEED, Batch, Configuration
 from tuner.losses import Losses, row_losses
+from tuner.stores import is_uri, open_store, patiently
 
 BACKWARD = "backward"
 """The part of a step in which the ranks' gradients meet: whoever fails there fails the others."""
 
 
 def quieten() -> None:
-    """Keep the libraries' progress bars and per-trial remarks off the terminal."""
+    """Keep the libraries' progress bars and per-trial remarks off the terminal, but not warnings
+    out of a trial's log."""
     logging: Any = transformers.utils.logging
-    logging.set_verbosity_error()
+    logging.set_verbosity_warning()
+    for handler in logging.get_logger().handlers:
+        handler.setLevel(logging.ERROR)
     logging.disable_progress_bar()
     # fp16 skips its first updates by design, and torch then takes the schedule to be out of order.
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step")
@@ -72,7 +76,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
-        log_level="error",
+        log_level="warning",  # as `quieten` has it
         log_level_replica="error",
         remove_unused_columns=False,
         dataloader_num_workers=0,
@@ -276,7 +280,15 @@ def has_unused_parameters(model: PreTrainedModel, rows: Rows, padding: Padding) 
 
 
 def save_model(model: PreTrainedModel, folder: str) -> None:
-    """Write the model's configuration and safetensors to `folder`, all at once or not at all."""
+    """Write the model's configuration and safetensors to `folder`, all at once or not at all.
+
+    At a URI the files appear one by one.
+    """
+    if is_uri(folder):
+        with TemporaryDirectory(prefix="tuner-") as near:
+            model.save_pretrained(near)
+            patiently(lambda: open_store(folder).send(Path(near), ""))
+        return
     final = Path(folder)
     final.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as near:

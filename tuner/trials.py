@@ -56,20 +56,22 @@ class Clock:
 class Trial:
     """What is known of a trial over all attempts at it.
 
-    `most` bounds the rows a worker takes in a pass, `halvings` counts how often memory ran out,
-    `told` is the step of the last rung that was reported, `place` the point this rank has come to.
+    `most` bounds the rows a worker takes in a pass, `told` is the step of the last rung that was
+    reported, `place` the point this rank has come to.
     """
 
     order: Order
     workers: int
     clock: Clock = field(default_factory=Clock)
     most: int | None = None
-    halvings: int = 0
     steps: int = 0
     batch: Batch | None = None
     step: int = 0
     told: int = 0
     place: str = "start"
+
+    def __post_init__(self) -> None:
+        self._bound = self.most
 
     @property
     def configuration(self) -> dict[str, Value]:
@@ -81,6 +83,18 @@ class Trial:
         self.steps = total_steps(rows, effective, float(self.configuration[EPOCHS]))
         self.batch = cut_batch(effective, self.workers, self.most)
         return self.batch
+
+    @property
+    def halvings(self) -> int:
+        """How often the passes were halved because they did not fit the device, also by the trial's
+        processes before this one."""
+        if self.batch is None:
+            return 0
+        micro = cut_batch(self.batch.effective, self.workers, self._bound).micro
+        count = 0
+        while micro > self.batch.micro:
+            micro, count = -(-micro // 2), count + 1
+        return count
 
     def half(self) -> int | None:
         """Half the rows a pass, for when memory ran out; None when a pass has one row only."""
@@ -108,5 +122,6 @@ class Trial:
             micro_batch_size=batch.micro if batch else 0,
             gradient_accumulation_steps=batch.accumulation if batch else 0,
             workers=self.workers,
+            halvings=self.halvings,
             **more,
         )

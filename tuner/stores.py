@@ -1,0 +1,409 @@
+"""Files at a URI: an object store (`s3://`, `gs://`) or a folder (`file://`), through `pyarrow.fs`.
+
+A file appears whole or not at all; nothing is ever appended. Knows nothing of runs, nor of what the
+files mean. Credentials come from the environment, as the cloud's own tools take them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from tuner import documents
+from tuner.errors import TunerError, UserError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+SCHEMES = ("s3", "gs", "file")
+
+AT_ONCE = 8
+"""Files that are copied at the same time."""
+
+_CHUNK = 8 << 20
+_TRIES = 10
+_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_THEIRS = re.compile(
+    r"NO_?SUCH_?BUCKET|ACCESS_?DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE|EXPIRED|"
+    r"MISSING_AUTHENTICATION|HTTP status 40[0134]|PERMISSION_?DENIED|UNAUTHENTICATED|credentials|"
+    r"does not exist|Permission denied|Not a directory|Read-only file system|No space left",
+    re.IGNORECASE,
+)
+"""What a store says when the one who named it can mend it; all else is the network's or its own."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a store: its name under the store's own URI, bytes, and Unix seconds by the store's
+    clock (whole seconds on S3)."""
+
+    name: str
+    size: int
+    modified: float
+
+
+def is_uri(text: str | os.PathLike[str]) -> bool:
+    """Whether `text` is written as a URI, of whatever scheme, and not as a local path."""
+    return "://" in os.fspath(text)
+
+
+def without_credentials(text: str) -> str:
+    """`text` with the user name and the password of a URI in it left out."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
+def join(place: str, name: str) -> str:
+    """The file or folder `name` in `place`, a local path or a URI."""
+    name = name.strip("/")
+    return f"{place.rstrip('/')}/{name}" if name else place
+
+
+def write_file(place: str, data: bytes) -> None:
+    """Write a file at a local path or a URI, over the one there was, whole or not at all."""
+    if is_uri(place):
+        folder, _, name = place.rpartition("/")
+        store = open_store(folder)
+        patiently(lambda: store.write(name, data))
+    else:
+        documents.write_bytes(place, data)
+
+
+def patiently(act: Callable[[], Result], seconds: float = 60.0) -> Result:
+    """What `act` returns; while the network fails it, it is tried again for so many seconds."""
+    until, pause = time.monotonic() + seconds, 0.5
+    while True:
+        try:
+            return act()
+        except UserError:
+            raise
+        except TunerError:
+            if time.monotonic() + pause > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 8.0)
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`; nothing is read, written or asked yet.
+
+    AWS_ENDPOINT_URL names another S3 service than Amazon's. Raises UserError for a URI that cannot
+    be used.
+    """
+    shown = without_credentials(uri)
+    if shown != uri:
+        raise UserError(
+            f"storage {shown} carries a user name or a password; keep them in the environment, "
+            "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    parts = urlsplit(uri)
+    if parts.scheme not in SCHEMES:
+        raise UserError(
+            f"storage {uri}: {parts.scheme or 'nothing'}:// is not known; use s3://BUCKET/FOLDER, "
+            "gs://BUCKET/FOLDER or a folder"
+        )
+    if parts.query or parts.fragment:
+        raise UserError(
+            f"storage {uri}: '?' and '#' have no place in a storage's URI; an S3 service's address "
+            "goes into AWS_ENDPOINT_URL"
+        )
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise UserError(f"storage {uri}: names another host; write file:///FOLDER")
+    path = parts.path.strip("/")
+    if ".." in path.split("/"):
+        raise UserError(f"storage {uri}: '..' has no place in a storage's URI; write it out")
+    if parts.scheme == "file":
+        return Store(f"file:///{path}", "/" + unquote(path))
+    if not parts.netloc:
+        raise UserError(f"storage {uri}: names no bucket; write {parts.scheme}://BUCKET/FOLDER")
+    where = f"{parts.netloc}/{path}".rstrip("/")
+    return Store(f"{parts.scheme}://{where}", where)
+
+
+class Store:
+    """A folder at a URI. Names are relative to it, with `/` between their parts.
+
+    Every method raises UserError for what the user can mend (no such bucket, access denied), and
+    TunerError for the rest, such as a network that is down; one line, without credentials.
+    """
+
+    def __init__(self, uri: str, root: str) -> None:
+        self.uri = uri
+        self._root = root
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    @property
+    def name(self) -> str:
+        """The last part of the URI."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder that a `file://` URI names; None for an object store."""
+        return Path(self._root) if self.uri.startswith("file://") else None
+
+    def child(self, name: str) -> Store:
+        """The store at `name` below this one."""
+        return Store(join(self.uri, name), self._path(name))
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None when there is none of that name."""
+        content = io.BytesIO()
+        return None if self._get(name, content) is None else content.getvalue()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, over the one there was; a reader sees the old one or the new one."""
+        with self._told("written", name):
+            if self.folder is not None:
+                documents.write_bytes(self._path(name), data)
+                return
+            with self._files.open_output_stream(self._path(name)) as stream:
+                stream.write(data)
+
+    def entry(self, name: str) -> Entry | None:
+        """What a listing would say of one file; None when there is none of that name."""
+        from pyarrow.fs import FileType
+
+        with self._told("read", name):
+            found = self._files.get_file_info(self._path(name))
+        if found.type != FileType.File:
+            return None
+        return Entry(name, int(found.size or 0), (found.mtime_ns or 0) / 1e9)
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """Every file below the folder `prefix`, at any depth, by name."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with self._told("listed", prefix):
+            selector = FileSelector(self._path(prefix), allow_not_found=True, recursive=True)
+            found = self._files.get_file_info(selector)
+        cut = len(self._root.rstrip("/")) + 1
+        # A folder of a bucket may be a file of no bytes whose name ends in a slash.
+        files = [
+            Entry(info.path[cut:], int(info.size or 0), (info.mtime_ns or 0) / 1e9)
+            for info in found
+            if info.type == FileType.File and not info.path.endswith("/")
+        ]
+        return sorted(files, key=lambda entry: entry.name)
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """The names of the folders right below the folder `prefix`."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with self._told("listed", prefix):
+            selector = FileSelector(self._path(prefix), allow_not_found=True)
+            found = self._files.get_file_info(selector)
+        return sorted(info.base_name for info in found if info.type == FileType.Directory)
+
+    def remove(self, prefix: str) -> None:
+        """Remove the file `prefix`, or the folder with all in it; nothing there is no error."""
+        from pyarrow.fs import FileType
+
+        if not prefix.strip("/"):
+            raise ValueError("a store is not removed as a whole")
+        path = self._path(prefix)
+        with self._told("removed", prefix):
+            kind = self._files.get_file_info(path).type
+            # Somebody else may have been quicker.
+            with contextlib.suppress(FileNotFoundError):
+                if kind == FileType.File:
+                    self._files.delete_file(path)
+                elif kind == FileType.Directory:
+                    self._files.delete_dir(path)
+
+    def fetch(self, prefix: str, folder: Path) -> None:
+        """Copy every file below the folder `prefix` to the local `folder`, each whole or not."""
+        wanted = [(entry, folder / _below(entry.name, prefix)) for entry in self.entries(prefix)]
+        at_once(lambda item: self._fetch_one(*item), wanted)
+
+    def refresh(self, name: str, path: Path) -> bool:
+        """Make the local `path` what the file or the folder `name` is here, copying only what
+        differs in size or time; False, and nothing stays there, when there is none."""
+        entry = self.entry(name)
+        if entry is not None:
+            wanted = {path: entry}
+        else:
+            wanted = {path / _below(found.name, name): found for found in self.entries(name)}
+        here = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        for file in here:
+            if file not in wanted:
+                file.unlink(missing_ok=True)
+        changed = [(entry, file) for file, entry in wanted.items() if not is_same(file, entry)]
+        at_once(lambda item: self._fetch_one(*item), changed)
+        return bool(wanted)
+
+    def send(self, folder: Path, prefix: str) -> None:
+        """Copy every file below the local `folder` to the folder `prefix`."""
+        below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.send_files(
+            {
+                below + path.relative_to(folder).as_posix(): path
+                for path in folder.rglob("*")
+                if path.is_file()
+            }
+        )
+
+    def send_files(self, files: dict[str, Path]) -> None:
+        """Copy local files to the names given. One that is gone meanwhile is passed over."""
+        at_once(lambda item: self._send_one(*item), files.items())
+
+    def _fetch_one(self, entry: Entry, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partly = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+        try:
+            with open(partly, "wb") as file:
+                found = self._get(entry.name, file)
+            if found is not None:  # else it was removed meanwhile
+                os.utime(partly, (found.modified, found.modified))
+                partly.replace(path)
+        finally:
+            partly.unlink(missing_ok=True)
+
+    def _get(self, name: str, file: IO[bytes]) -> Entry | None:
+        """Copy a file as it was at one moment; None when there is none.
+
+        A stream asks for the size first and for so many bytes then, and S3 has no word against a
+        new file's being there in between: of a longer one the beginning would be read.
+        """
+        with self._told("read", name):
+            for _ in range(_TRIES):
+                file.seek(0)
+                file.truncate()
+                broken = None
+                try:
+                    with self._files.open_input_stream(self._path(name)) as stream:
+                        shutil.copyfileobj(stream, file, _CHUNK)
+                except OSError as error:
+                    if isinstance(error, FileNotFoundError) or _is_missing(error):
+                        return None
+                    broken = error
+                    if "INTERNAL_FAILURE" not in str(error):  # of fewer bytes than asked for
+                        raise
+                found = self.entry(name)
+                if found is None or (broken is None and found.size == file.tell()):
+                    return found
+            raise broken or OSError("it changes faster than it can be read")
+
+    def _send_one(self, name: str, path: Path) -> None:
+        try:
+            source = open(path, "rb")  # noqa: SIM115 - closed below
+        except FileNotFoundError:
+            return
+        with source, self._told("written", name):
+            if self.folder is not None:
+                documents.write_bytes(self._path(name), source.read())
+                return
+            with self._files.open_output_stream(self._path(name)) as stream:
+                shutil.copyfileobj(source, stream, _CHUNK)
+
+    def _path(self, name: str) -> str:
+        return join(self._root, name)
+
+    @property
+    def _files(self) -> FileSystem:
+        scheme = self.uri.partition("://")[0]
+        bucket = "" if scheme == "file" else self._root.partition("/")[0]
+        return _file_system(scheme, bucket, tuple(os.environ.get(name) for name in _ASKED))
+
+    @contextlib.contextmanager
+    def _told(self, what: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, NotImplementedError) as error:
+            said = _said(error)
+            theirs = isinstance(error, ValueError) or _THEIRS.search(said)
+            raise (UserError if theirs else TunerError)(
+                f"{join(self.uri, name)} cannot be {what} ({said}); check the URI, the credentials "
+                "in the environment and the network"
+            ) from error
+
+
+_ASKED = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", *_SECRETS)
+"""The environment variables that decide which connection a store has."""
+
+
+@functools.lru_cache(maxsize=8)
+def _file_system(scheme: str, bucket: str, asked: tuple[str | None, ...]) -> FileSystem:
+    """One connection for all stores of a bucket, as long as the environment says the same."""
+    from pyarrow import fs
+
+    if scheme == "file":
+        return fs.LocalFileSystem()
+    if scheme == "gs":
+        # Google's client would try for a quarter of an hour.
+        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=15))
+    said = dict(zip(_ASKED, asked, strict=True))
+    endpoint = said["AWS_ENDPOINT_URL_S3"] or said["AWS_ENDPOINT_URL"]
+    region = said["AWS_REGION"] or said["AWS_DEFAULT_REGION"]
+    options: dict[str, Any] = {}
+    if endpoint:
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        options = {
+            "scheme": parts.scheme,
+            "endpoint_override": parts.netloc.rpartition("@")[2] + parts.path.rstrip("/"),
+        }
+    elif region is None:
+        region = fs.resolve_s3_region(bucket)
+    return fs.S3FileSystem(
+        region=region or "us-east-1",
+        connect_timeout=5.0,
+        request_timeout=20.0,
+        # A small file is then one request, and there all at once.
+        allow_delayed_open=True,
+        **options,
+    )
+
+
+def _is_missing(error: OSError) -> bool:
+    # Without the right to list a bucket, S3 says of a missing file that access is denied.
+    return "NO_SUCH_KEY" in str(error) or "Path does not exist" in str(error)
+
+
+def _said(error: Exception) -> str:
+    """The error's own words, in a line of bearable length, without what must not be shown."""
+    text = without_credentials(" ".join(str(getattr(error, "strerror", None) or error).split()))
+    for name in _SECRETS:
+        secret = os.environ.get(name)
+        if secret:
+            text = text.replace(secret, "…")
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def at_once(act: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call `act` on every item, some at a time; the first error counts."""
+    items = list(items)
+    if len(items) < 2:
+        return [act(item) for item in items]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as pool:
+        return list(pool.map(act, items))
+
+
+def _below(name: str, prefix: str) -> str:
+    """`name` without the folder `prefix` that it lies in."""
+    folder = prefix.strip("/")
+    return name[len(folder) + 1 :] if folder else name
+
+
+def is_same(file: Path, entry: Entry) -> bool:
+    try:
+        here = file.stat()
+    except OSError:
+        return False
+    return here.st_size == entry.size and abs(here.st_mtime - entry.modified) < 1e-3
