@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import http.client
 import json
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def ask(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
         request = urllib.request.Request(url, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=2.0) as answer:
             return str(answer.read().decode())
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
 
 

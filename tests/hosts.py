@@ -26,24 +26,34 @@ NAMESPACES = ("--net", "--pid", "--mount", "--uts", "--ipc")
 TOOLS = ("unshare", "nsenter", "setpriv", "mount", "ip", "sshd", "ssh-keygen", "rsync")
 NETWORK = "10.77.0"
 
+TRY = """
+set -e
+mount -t tmpfs none /mnt
+mkdir /mnt/lower /mnt/upper /mnt/work /mnt/both
+mount -t overlay overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work /mnt/both
+"""
+
 BOOT = """
 set -e
-disk=$1 venv=$2 address=$3 name=$4; shift 4
+disk=$1 venv=$2 base=$3 address=$4 name=$5; shift 5
 export PATH=$PATH:/usr/sbin:/sbin
 read -r go  # the network is plugged in
 mount --make-rprivate /
 hostname "$name"
 mount -t overlay overlay -o "lowerdir=$venv,upperdir=$disk/upper,workdir=$disk/work" "$disk/venv"
 mount --bind "$disk/../shared" "$disk/shared"
+mount --bind "$base" "$disk/base"
 mount --rbind "$disk" /mnt
 for hidden in "$@"; do mount -t tmpfs -o size=1m none "$hidden"; done
-mkdir -p "$venv"
-mount --bind /mnt/venv "$venv"
 mount --bind /mnt/home /home
 mount --bind /mnt/tmp /tmp
 mount -t tmpfs none /run
 mount -t tmpfs -o size=1g none /dev/shm
 mkdir -m 755 /run/sshd
+# The image, wherever it lies: what was mounted above may have hidden it.
+[ -d "$base/lib" ] || { mkdir -p "$base"; mount --bind /mnt/base "$base"; }
+mkdir -p "$venv"
+mount --bind /mnt/venv "$venv"
 for file in passwd hosts resolv.conf; do mount --bind "/mnt/etc/$file" "/etc/$file"; done
 mount -o remount,bind,ro /
 ip link set lo up
@@ -86,9 +96,9 @@ def why_not() -> str | None:
     lacking = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
     if lacking:
         return f"{', '.join(lacking)} not installed (openssh-server, rsync, iproute2, util-linux)"
-    tried = ["unshare", *NAMESPACES, "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]
+    tried = ["unshare", *NAMESPACES, "--fork", "bash", "-c", TRY]
     done = subprocess.run(tried, capture_output=True, text=True)
-    return None if done.returncode == 0 else f"no namespaces here: {done.stderr.strip()}"
+    return None if done.returncode == 0 else f"no hosts in namespaces: {done.stderr.strip()}"
 
 
 @dataclass
@@ -201,7 +211,7 @@ def network(folder: Path, names: Sequence[str], hidden: Sequence[Path]) -> Itera
 
 
 def _make_disk(disk: Path, name: str, addresses: dict[str, str]) -> None:
-    for part in ("upper", "work", "venv", "shared", "home/tuner/.ssh", "tmp", "etc"):
+    for part in ("upper", "work", "venv", "base", "shared", "home/tuner/.ssh", "tmp", "etc"):
         (disk / part).mkdir(parents=True)
     (disk / "tmp").chmod(0o1777)
     (disk / "home/tuner/.ssh").chmod(0o700)
@@ -224,7 +234,7 @@ def _key(path: Path, comment: str) -> None:
 
 
 def _boot(name: str, address: str, disk: Path, hidden: Sequence[Path]) -> Host:
-    script = ["bash", "-c", BOOT, "boot", str(disk), sys.prefix, address, name]
+    script = ["bash", "-c", BOOT, "boot", str(disk), sys.prefix, sys.base_prefix, address, name]
     end_with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child"]
     process = subprocess.Popen(
         [*end_with_us, *NAMESPACES, "--mount-proc", *script, *map(str, hidden)],

@@ -179,7 +179,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
         (["leaderboard"], ["no run"]),
         (["leaderboard", "nosuch"], ["nosuch"]),
         (["leaderboard", "--top", "0"], ["--top"]),
-        (["leaderboard", "--storage", "s3://bucket/runs"], ["s3://bucket/runs"]),
+        (["leaderboard", "--storage", "ftp://bucket/runs"], ["ftp://bucket/runs"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it_and_leaves_nothing(
@@ -346,6 +346,18 @@ def test_without_a_name_the_newest_run_is_shown(
     assert "aa-newer" in capsys.readouterr().out
     assert run_guarded(["leaderboard", str(elsewhere / "runs" / "zz-older")]) == 0
     assert "zz-older" in capsys.readouterr().out
+
+
+def test_fetch_says_where_a_run_was_copied_and_where_it_lay_already(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(elsewhere / "cache"))
+    run = make_run(elsewhere / "far", "one", [0.6])
+    assert run_guarded(["leaderboard", "far/one", "--fetch"]) == 0
+    assert capsys.readouterr().err == "lies here already, in far/one\n"
+    assert run_guarded(["leaderboard", f"file://{run.folder}", "--fetch"]) == 0
+    assert capsys.readouterr().err == "copied to runs/one\n"
+    assert (elsewhere / "runs/one/journal.jsonl").read_bytes() == run.journal_file.read_bytes()
 
 
 def test_the_leaderboard_tells_a_run_that_is_driven_from_one_that_is_not(

@@ -44,6 +44,7 @@ def test_without_asha_every_schedule_is_spent_to_the_last_step_and_evaluation():
     assert found.epochs == found.drawn == pytest.approx(sum(s.epochs for s in schedules))
     assert found.steps == sum(schedule.steps for schedule in schedules)
     assert found.evaluations == 3 * 8
+    assert (found.slots, forecast(replace(SEARCH, slots=20)).slots) == (2, 8)
     assert found.seconds is None
 
 

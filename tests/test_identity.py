@@ -10,7 +10,8 @@ import pytest
 from tests.glue_files import write_rte
 from tests.toy import toy_weights
 from tuner.errors import UserError
-from tuner.identity import check_same, describe
+from tuner.history import History
+from tuner.identity import check_same, describe, extended
 from tuner.preparation import prepare, resolve
 from tuner.resources import Layout
 from tuner.runs import Run
@@ -65,3 +66,9 @@ def test_a_changed_space_is_refused(begun):
     run, data, _, facts = begun
     with pytest.raises(UserError, match=r"the search space demo changed since the run began"):
         check_same(run, prepared(data, set={"learning_rate": 1e-4}), facts)
+
+
+def test_a_run_that_began_on_a_cluster_goes_on_wherever_it_is_resumed():
+    began = Settings(task="rte", address="auto")
+    assert extended(began, History(), None, None, None).address is None
+    assert extended(began, History(), None, None, "10.0.0.1:6379").address == "10.0.0.1:6379"

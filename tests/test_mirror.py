@@ -5,6 +5,7 @@ Against a real S3 service; drivers are killed with SIGKILL.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -251,6 +252,59 @@ def test_the_store_counts_where_another_host_went_on(
     assert aside.read_bytes() == b'{"event":"a"}\n{"event":"lost"}\n'
 
 
+@pytest.mark.parametrize("left", [{}, {"config_json": "1"}, {"metrics_json": "0"}])
+def test_a_model_that_did_not_reach_the_store_is_kept_and_goes_up(
+    storage: str, left: dict[str, str]
+) -> None:
+    """The store has nothing of it, or a part, or an older one."""
+    run = filled(create_run(storage, "rte", "r"))
+    with mirrored(run, ours):
+        run.journal_file.write_bytes(b'{"event":"ended"}\n')
+    for name, text in left.items():
+        store_of(run).write(f"best/{name.replace('_', '.')}", text.encode())
+    model(run, metrics_json="1", config_json="1", model_safetensors="1")
+    catch_up(run)
+    with mirrored(run, ours):
+        pass
+    assert {entry.name for entry in store_of(run).entries("best")} == {
+        "best/config.json",
+        "best/metrics.json",
+        "best/model.safetensors",
+    }
+    assert store_of(run).read("best/metrics.json") == b"1"
+
+
+def test_a_journal_that_cannot_be_read_here_costs_the_store_nothing(storage: str) -> None:
+    run = filled(create_run(storage, "rte", "r"))
+    notes: list[str] = []
+    with contextlib.suppress(TunerError), mirrored(run, ours, notes.append):
+        run.journal_file.write_bytes(b'{"event":"a"}\n')
+        until(lambda: store_of(run).read("journal.jsonl") == b'{"event":"a"}\n')
+        run.journal_file.unlink()
+        run.journal_file.mkdir()
+        until(lambda: bool(notes))
+        raise TunerError("enough")
+    assert "cannot be read" in notes[0]
+    assert store_of(run).read("journal.jsonl") == b'{"event":"a"}\n'
+    with pytest.raises(TunerError, match="cannot be read"):
+        catch_up(run)
+
+
+def test_copies_that_have_no_place_are_the_users_to_mend(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = filled(create_run(storage, "rte", "r"))
+    with mirrored(run, ours):
+        pass
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "file" / "x"))
+    for act in (lambda: find_run(storage, "r"), lambda: create_run(storage, "rte")):
+        with pytest.raises(UserError, match="TUNER_CACHE"):
+            act()
+    with pytest.raises(TunerError, match=r"cannot be copied to .*Not a directory"):
+        copy_to(run, tmp_path / "file")
+
+
 def test_a_model_that_came_from_the_store_does_not_go_up_again(
     storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,8 +342,10 @@ def test_runs_in_a_store_are_made_once_and_found_by_name_by_uri_and_as_the_newes
     with pytest.raises(UserError, match="already exists"):
         check_free(storage, "b")
     check_free(storage, "c")
-    names = {create_run(storage, "rte").name for _ in range(2)}
-    assert all(name.startswith("rte-") for name in names)
+    # Two drivers of this disk that begin at once do not get in each other's way.
+    fresh = [create_run(storage, "rte") for _ in range(2)]
+    assert len({run.folder for run in fresh}) == 2
+    assert all(run.name.startswith("rte-") and run.folder.is_dir() for run in fresh)
     for which in ("nosuch", f"{storage}/nosuch", "x" * 300, ""):
         with pytest.raises(UserError, match="there is no run"):
             find_run(storage, which)

@@ -245,6 +245,53 @@ def test_a_slot_of_two_workers_is_packed_where_it_fits_and_spread_where_it_does_
     assert places == [[2, 0, 0], [0, 1, 1]]
 
 
+class Felling(Silent):
+    """Takes a host away in mid-retraining, once."""
+
+    def __init__(self, fell: Callable[[], object]) -> None:
+        self.fell = fell
+        self.stages: list[str] = []
+        self.notes: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def tick(self, step: int, total: int, seconds_left: float | None) -> None:
+        if step and not any("retraining lost" in note for note in self.notes):
+            self.fell()
+
+
+def test_a_retraining_whose_host_goes_begins_again_on_what_is_left(
+    tmp_path: Path, hosts: Any
+) -> None:
+    hosts.add_node(num_cpus=1)
+    other = hosts.add_node(num_cpus=1)
+
+    def fell() -> None:
+        if other in hosts.worker_nodes:
+            hosts.remove_node(other, allow_graceful=False)
+
+    watcher = Felling(fell)
+    settings = Settings(
+        task="demo",
+        trials=1,
+        scheduler="none",
+        storage=str(tmp_path / "runs"),
+        address=hosts.address,
+        set={"num_train_epochs": 1},
+    )
+    result = tune(settings, watcher)
+    assert other not in hosts.worker_nodes
+    assert result.metrics is not None
+    (lost,) = [note for note in watcher.notes if "retraining" in note]
+    assert lost.startswith("the retraining lost its workers: its host ")
+    told = [text for text in watcher.stages if text.startswith("retraining")]
+    assert [text.endswith(", on 2 workers") for text in told] == [True, False]
+
+
 class Emptying(Silent):
     """Removes folders before the first slot starts, and looks at the stores of the hosts when the
     first trial is done."""

@@ -180,6 +180,7 @@ def made() -> Plan:
         ),
         ([Node(4, 0)], {"slots": 2, "trials": 20}, "2 at a time: as --slots asks; 4 would fit"),
         ([Node(4, 0)], {"slots": 4, "trials": 20}, "as --slots asks, and no more would fit"),
+        ([Node(0, 0)], {"slots": 4, "trials": 20}, "4 at a time: as --slots asks\n"),
         ([Node(4, 0)], {"slots": "auto", "trials": 3}, "3 at a time: there are no more trials; 4"),
         (
             [Node(8, 1), Node(8, 1)],
@@ -201,6 +202,7 @@ def test_a_plan_says_how_many_run_at_once_and_why_not_more(
         tuple(nodes),
         slots=None if settings.slots == "auto" else settings.slots,
         workers=settings.workers_per_trial,
+        bounded=False,
     )
     varied = replace(
         made,

@@ -17,6 +17,7 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2, common_pb2
 from ray.exceptions import ActorDiedError, OutOfMemoryError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from tests.searches import configuration, parent, rank_processes, search
@@ -127,6 +128,15 @@ def test_a_worker_that_left_in_time_makes_the_whole_group_preempted() -> None:
     wrapped = CrewLost("the worker group is gone")
     wrapped.__cause__ = group
     assert loss_of(wrapped) == Loss("a host goes", preempted=True)
+
+
+def test_a_worker_that_went_with_its_host_after_a_notice_makes_the_whole_group_preempted() -> None:
+    """Train wraps the death of a worker that it asks for its state."""
+    reason = common_pb2.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED
+    gone = died("The actor died because its node has died. Node Id: ab12", reason)
+    noticed: dict[int, Exception] = {0: CrewLost("a rank no longer answers")}
+    group = WorkerGroupError("two failed", {**noticed, 1: WorkerHealthCheckFailedError("", gone)})
+    assert loss_of(group) == Loss("its host 10.0.0.7 was taken away", preempted=True)
 
 
 def test_any_error_becomes_one_telling_line() -> None:

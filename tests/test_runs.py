@@ -13,7 +13,7 @@ import pytest
 
 from tuner.errors import UserError
 from tuner.provenance import git_revision, versions
-from tuner.runs import Run, check_free, create_run, find_run, list_runs, without_credentials
+from tuner.runs import Run, check_free, create_run, find_run, list_runs
 
 
 def made(storage: Path, name: str, created: str | None = None) -> Run:
@@ -108,11 +108,6 @@ def test_a_storage_that_is_no_folder_is_refused(
     with pytest.raises(UserError, match="storage") as caught:
         create_run(storage, "rte")
     assert "secret" not in str(caught.value)
-
-
-def test_credentials_are_cut_out_of_addresses() -> None:
-    assert without_credentials("s3://key:secret@bucket/a@b") == "s3://bucket/a@b"
-    assert without_credentials("see https://token@host/x and a@b") == "see https://host/x and a@b"
 
 
 def test_versions_name_python_and_what_is_installed() -> None:

@@ -33,6 +33,11 @@ def test_an_address_where_no_cluster_answers_is_the_users_error():
         pass
 
 
+def test_a_ray_client_is_no_place_to_drive_a_search_from():
+    with pytest.raises(UserError, match="cannot be driven"), ray_session("ray://127.0.0.1:1"):
+        pass
+
+
 def recorded(folder: Path, address: str) -> None:
     """What `ray start` leaves on a host."""
     (folder / "ray").mkdir()

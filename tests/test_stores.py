@@ -139,6 +139,8 @@ def test_a_file_is_written_wherever_it_lies(store: Store, tmp_path: Path) -> Non
         ("s3://b/x?endpoint_override=h", "AWS_ENDPOINT_URL"),
         ("file://host/x", "names another host"),
         ("s3://me:hunter2@b/x", "keep them in the environment"),
+        ("s3://me:hun/hunter2@b/x", "keep them in the environment"),
+        ("s3://[b/x", "is no URI"),
     ],
 )
 def test_a_uri_that_cannot_be_used_is_the_users_to_mend(uri: str, why: str) -> None:
@@ -195,4 +197,6 @@ def test_what_the_network_fails_is_tried_again_and_what_the_user_did_is_not() ->
 
 def test_credentials_are_cut_out_of_addresses() -> None:
     assert without_credentials("s3://key:secret@bucket/a@b") == "s3://bucket/a@b"
+    assert without_credentials("s3://key:se/cr/et@bucket/a@b") == "s3://bucket/a@b"
+    assert without_credentials("http://host:80/a:b@c") == "http://host:80/a:b@c"
     assert without_credentials("see https://token@host/x and a@b") == "see https://host/x and a@b"

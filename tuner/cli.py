@@ -158,7 +158,10 @@ def resume(
     ] = None,
     storage: Storage = "runs",
     address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to use.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A Ray cluster to use (default: a local Ray is started)."
+        ),
     ] = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take the run from a driver that still has it.")
@@ -197,9 +200,11 @@ def _closing(result: Result) -> list[str]:
     run, best = result.run, result.best
     file = read_run_file(run)
     where = shlex.quote(run.where)
+    address = file.settings.address
+    on = "" if address is None else f" --address {shlex.quote(address)}"
     lines = ["", f"run        {run.where}"]
     if result.interrupted:
-        return [*lines, f"go on      tuner resume {where}"]
+        return [*lines, f"go on      tuner resume {where}{on}"]
     if best is not None:
         lines.append(f"winner     {best.trial}: {configuration(best.hyperparameters)}")
     lines += comparison(file.facts, read_history(run.journal_file))
@@ -213,7 +218,7 @@ def _closing(result: Result) -> list[str]:
             f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
             f"predict    tuner predict {where} --input FILE --output predictions.tsv",
         ]
-    return [*lines, f"extend     tuner resume {where} --trials {len(result.rows) * 2}"]
+    return [*lines, f"extend     tuner resume {where}{on} --trials {len(result.rows) * 2}"]
 
 
 def _scores(metrics: Mapping[str, float]) -> str:
@@ -246,7 +251,8 @@ def leaderboard(
         from tuner.mirror import copy_to
 
         copy = copy_to(found, Path(COPIES))
-        print(f"copied to {copy.folder}", file=sys.stderr)
+        done = "lies here already, in" if copy == found else "copied to"
+        print(f"{done} {copy.folder}", file=sys.stderr)
     return DONE
 
 

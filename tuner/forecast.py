@@ -166,7 +166,7 @@ def forecast(search: Search, pace: Pace | None = None) -> Estimate:
     length = min(search.trials, _LONGEST)
     certain = len(known) >= search.trials and not (search.asha and search.rungs > 1)
     certain = certain and search.limit == math.inf
-    repeats = 1 if certain else max(8, _TRIALS // length)
+    repeats = 1 if certain else max(10, _TRIALS // length)
     runs, drawn = [], 0.0
     for _ in range(repeats):
         schedules = [*known[:length]]
@@ -177,7 +177,7 @@ def forecast(search: Search, pace: Pace | None = None) -> Estimate:
     epochs = sorted(run.epochs for run in runs)
     return Estimate(
         trials=search.trials,
-        slots=search.slots,
+        slots=min(search.slots, search.trials),
         epochs=_mean(epochs),
         low=epochs[len(epochs) // 10],
         high=epochs[-1 - len(epochs) // 10],

@@ -122,7 +122,8 @@ class History:
     `records` are in drawn order; `results` are (trial, score, status) in journal order, with status
     "report", "finished", "stopped" or "failed". `reason` tells how the newest session ended, None
     while it goes on or when its driver was killed. `seconds` is the time spent over all sessions,
-    each from its start to its last event.
+    each from its start to its last event. `slots` is how many the newest session has now, 0 before
+    the first.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -131,17 +132,13 @@ class History:
     results: list[tuple[str, Score, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    slots: int = 0
     _before: float = 0.0
 
     @property
     def planned(self) -> int:
         """How many trials the newest session was started for; 0 before the first."""
         return self.sessions[-1].planned if self.sessions else 0
-
-    @property
-    def slots(self) -> int:
-        """How many slots the newest session has; 0 before the first."""
-        return self.sessions[-1].slots if self.sessions else 0
 
     @property
     def done(self) -> int:
@@ -180,6 +177,7 @@ class History:
             self._began(event)
         elif name == "note":
             self.notes.append(str(event["text"]))
+            self.slots = event.get("slots", self.slots)
         elif name == "ended":
             self.reason = str(event["reason"])
         if self.sessions and (moment := event.get("time")) is not None:
@@ -189,7 +187,7 @@ class History:
     def _began(self, event: Mapping[str, Any]) -> None:
         planned, slots = int(event["planned"]), int(event["slots"])
         self.sessions.append(Session(float(event["time"]), planned, slots, event.get("pid")))
-        self.reason, self._before = None, self.seconds
+        self.reason, self._before, self.slots = None, self.seconds, slots
         for record in self.records.values():
             if record.status == "running":  # its driver is gone: nobody runs it now
                 record.status = "drawn"

@@ -57,20 +57,20 @@ def staying(hosts: Iterable[Host]) -> tuple[Host, ...]:
     return tuple(host for host in hosts if not host.leaving)
 
 
-def free() -> tuple[Node, ...]:
+def free(hosts: Iterable[Host]) -> tuple[Node, ...]:
     """What nobody uses now, host by host. Ray's figures lag behind by a moment."""
     from ray._private.state import available_resources_per_node
 
-    return tuple(
-        Node(left.get("CPU", 0.0), left.get("GPU", 0.0))
-        for left in available_resources_per_node().values()  # type: ignore[no-untyped-call]
-    )
+    left = available_resources_per_node()  # type: ignore[no-untyped-call]
+    of_each = [left.get(host.key, {}) for host in hosts]
+    return tuple(Node(has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in of_each)
 
 
 def taken(hosts: Iterable[Host]) -> str | None:
     """What others on this cluster have taken of `hosts` before this search begins, in a line; None
     where all is free."""
-    has, left = tuple(hosts), free()
+    has = tuple(hosts)
+    left = free(has)
     cores = (sum(n.cpus for n in has), sum(n.cpus for n in left))
     gpus = (sum(n.gpus for n in has), sum(n.gpus for n in left))
     told = [

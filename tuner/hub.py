@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from tuner.errors import UserError
-from tuner.runs import without_credentials
+from tuner.stores import without_credentials
 
 ENDPOINT = "https://huggingface.co"
 WAY_OUT = (

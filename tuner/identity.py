@@ -66,7 +66,10 @@ def extended(
     budget: float | None,
     address: str | None,
 ) -> Settings:
-    """The settings of a run that goes on. A plan never shrinks below what was drawn."""
+    """The settings of a run that goes on. A plan never shrinks below what was drawn.
+
+    Where it began counts for nothing: without an `address` it goes on on this machine.
+    """
     planned = trials or max(settings.trials, history.planned)
     if planned < len(history.records):
         raise UserError(
@@ -77,7 +80,7 @@ def extended(
     limit = settings.budget if trials is None else None
     if budget is not None:
         limit = history.seconds + budget
-    changes = {"trials": planned, "budget": limit, "address": address or settings.address}
+    changes = {"trials": planned, "budget": limit, "address": address}
     return settings.resolved(**changes)
 
 

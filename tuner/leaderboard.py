@@ -33,7 +33,7 @@ WRITE_EVERY = 1.0
 """Seconds between two rewrites of the files, at least."""
 
 # A leaderboard of thousands of rows takes a while to write: so much of the time at most.
-_WRITING_SHARE = 0.05
+_WRITING_SHARE = 0.02
 
 
 @dataclass(frozen=True)

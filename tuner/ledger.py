@@ -81,6 +81,7 @@ class Ledger:
         self._waiting = [r.name for r in self._history.records.values() if not r.done]
         self._given_up = 0
         self._stopping: Reason | None = None
+        self._said_so = False
         self.hopeless: str | None = None
         for name, score, status in self._history.results:
             if status != "failed":
@@ -118,7 +119,10 @@ class Ledger:
         again; those that run are left alone."""
         if slots != self._slots:
             self._slots = slots
-            self._note(f"{slots} slot{'' if slots == 1 else 's'} from now on: {why}")
+            text = f"{slots} slot{'' if slots == 1 else 's'} from now on: {why}"
+            self._journal.append("note", text=text, slots=slots)
+            for watcher in self._watchers:
+                watcher.note(text)
 
     def give_up(self, why: str) -> None:
         """End the search, which cannot go on; `close` raises SearchError with `why`."""
@@ -145,12 +149,20 @@ class Ledger:
         """The trial to run next; "wait" while every slot has one, "over" when all is done."""
         # Tune asks here again and again: a driver that may not go on ends in mid-training, too.
         self._journal.check()
+        self._say_so()
         undrawn = len(self._history.records) < self._planned
         if self.reason is None and (self._waiting or undrawn):
             if len(self._running) >= self._slots:
                 return "wait"
             return self._begin(self._waiting.pop(0) if self._waiting else self._draw())
         return "wait" if self._running else "over"
+
+    def _say_so(self) -> None:
+        """Answer a Ctrl-C, though not from the signal's handler: it may come in mid-print."""
+        if self._stopping == "interrupted" and not self._said_so:
+            self._said_so = True
+            for watcher in self._watchers:
+                watcher.note("ending: trials stop at their next report; Ctrl-C again ends at once")
 
     def _draw(self) -> str:
         name, configuration, start_point = self._study.draw()
@@ -265,14 +277,10 @@ class Ledger:
             watcher.search_ended(reason)
         if self.hopeless:
             raise SearchError(
-                f"{self.hopeless}; see the log above for the cause, then `tuner resume` the run"
+                f"{self.hopeless}; `tuner logs RUN TRIAL` says more of a trial, `tuner resume` "
+                "goes on with the run"
             )
         return reason
-
-    def _note(self, text: str) -> None:
-        self._journal.append("note", text=text)
-        for watcher in self._watchers:
-            watcher.note(text)
 
     def _tell(self, event: str, name: str) -> None:
         for watcher in self._watchers:

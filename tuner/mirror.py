@@ -22,6 +22,7 @@ from pathlib import Path
 from tuner import documents
 from tuner.errors import TunerError, UserError
 from tuner.runs import Run, driven
+from tuner.shelves import make_copy_folder
 from tuner.stores import Store, is_same, patiently
 
 JOURNAL_EVERY = 1.0
@@ -49,13 +50,7 @@ def work_on(run: Run) -> Run:
     """The run to drive: of one in a store the working copy, whose folder is made."""
     run = driven(run)
     if run.uri is not None:
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{run.folder}, where {run.uri} is worked on, cannot be made "
-                f"({error.strerror}); name another place with TUNER_CACHE"
-            ) from None
+        make_copy_folder(run.folder)
     return run
 
 
@@ -63,7 +58,8 @@ def catch_up(run: Run) -> None:
     """Bring the working copy of a run to what its store holds, for its driver alone.
 
     A journal of this disk that goes on where the store's ends is kept: it is the run, and a driver
-    that was killed left it behind. Otherwise the store's counts, and another one is put aside.
+    that was killed left it behind. Otherwise the store's counts, and another one is put aside. A
+    whole model of this disk that never came to lie in the store is kept, too.
     """
     store = run.store
     if store is None:
@@ -76,9 +72,12 @@ def catch_up(run: Run) -> None:
             documents.write_bytes(run.folder / aside, mine)
         if theirs:
             documents.write_bytes(run.journal_file, theirs)
-    for path in (run.settings_file, run.best_folder):
-        if not (ahead and path.exists()) and (store.entry(path.name) or store.entries(path.name)):
-            store.refresh(path.name, path)
+    if not (ahead and run.settings_file.exists()) and store.entry(run.settings_file.name):
+        store.refresh(run.settings_file.name, run.settings_file)
+    scores = _content(run.folder / _SCORES)
+    newer = scores and mine.startswith(theirs) and scores != store.read(_SCORES)
+    if not newer and store.entries(run.best_folder.name):
+        store.refresh(run.best_folder.name, run.best_folder)
 
 
 def copy_to(run: Run, folder: Path) -> Run:
@@ -279,10 +278,13 @@ class _Mirror:
 
 
 def _content(path: Path) -> bytes:
+    """A file's content, empty where there is no such file. Raises TunerError."""
     try:
         return path.read_bytes()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
+    except OSError as error:
+        raise TunerError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _whole(journal: bytes) -> bytes:

@@ -100,10 +100,13 @@ def _why(plan: Plan) -> str:
     """Why so many at a time and not more."""
     layout, settings = plan.layout, plan.preparation.settings
     workers, gpus = layout.workers, settings.gpus_per_worker
-    most = lay_out(plan.nodes, workers=workers, gpus_per_worker=gpus).slots
     if plan.at_once < layout.slots:
         return f"there are no more trials; {layout.slots} would fit"
     if settings.slots != "auto":
+        # An autoscaler may add hosts that nobody knows of yet.
+        most = lay_out(plan.nodes, workers=workers, gpus_per_worker=gpus, bounded=False).slots
+        if most < layout.slots:
+            return "as --slots asks"
         room = f"; {most} would fit" if most > layout.slots else ", and no more would fit"
         return f"as --slots asks{room}"
     hosts = "this host has" if len(plan.nodes) == 1 else f"the {len(plan.nodes)} hosts have"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.errors import SearchError
+from tuner.errors import CrewLost, SearchError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended, plain_layout, time_left
 from tuner.journal import Journal, read_history
@@ -25,7 +25,7 @@ from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
-from tuner.settings import Settings, read_run_file, write_run_file
+from tuner.settings import Settings, default_storage, read_run_file, write_run_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ def tune(settings: Settings, watcher: Watcher | None = None) -> Result:
 def resume(
     which: str | None = None,
     *,
-    storage: str = "runs",
+    storage: str | None = None,
     trials: int | None = None,
     budget: float | None = None,
     address: str | None = None,
@@ -103,7 +103,7 @@ def resume(
     driver that still has it. Raises UserError when there is no such run, when another process
     drives it, or when its data or search space have changed.
     """
-    run = work_on(find_run(storage, which))
+    run = work_on(find_run(storage or default_storage(), which))
     watching = watcher or Silent()
     with hold(run, take_over, watching.note) as lease:
         catch_up(run)
@@ -138,7 +138,7 @@ def _devices(
     settings, weights = preparation.settings, preparation.base.weights.state or {}
     watcher.stage("starting Ray")
     with ray_session(settings.address):
-        there = hosts.alive()
+        there = hosts.staying(hosts.alive())
         ever = hosts.at_most(there) if settings.address else there
         layout = lay_out(
             ever or there,
@@ -298,14 +298,41 @@ def _retrain(
     history: History,
     watcher: Watcher,
 ) -> Mapping[str, float]:
+    """Retrain and export the winner; again, on the hosts that are left, when a worker is lost."""
     from tuner import hosts
     from tuner.hyperparameters import BATCH
     from tuner.resources import retrain_layout
+
+    settings, batch = preparation.settings, int(winner.hyperparameters[BATCH])
+    losses = 0
+    while True:
+        there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on are left
+        layout = retrain_layout(there, settings.gpus_per_worker, batch)
+        try:
+            return _retrained(run, lease, preparation, layout, winner, history, watcher)
+        except CrewLost as error:
+            losses += 1
+            alone = settings.address is None and layout.workers == 1  # this very process
+            if alone or losses > settings.max_failures:
+                raise SearchError(
+                    f"the retraining lost its workers: {error}; do it again with "
+                    f"tuner resume {shlex.quote(run.where)}"
+                ) from error
+            watcher.note(f"the retraining lost its workers: {error}")
+
+
+def _retrained(
+    run: Run,
+    lease: Lease,
+    preparation: Preparation,
+    layout: Layout,
+    winner: Row,
+    history: History,
+    watcher: Watcher,
+) -> Mapping[str, float]:
     from tuner.retrain import RETRAINED, retrain
 
     settings, data = preparation.settings, preparation.data
-    there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on may be left
-    layout = retrain_layout(there, settings.gpus_per_worker, int(winner.hyperparameters[BATCH]))
     spread = f", on {layout.workers} workers" if layout.workers > 1 else ""
     rows_of_all = f"all {data.full_train.num_rows} training rows"
     watcher.stage(f"retraining {winner.trial} on {rows_of_all}{spread}")

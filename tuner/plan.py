@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tuner import forecast
 from tuner.documents import write_json
-from tuner.errors import UserError
+from tuner.errors import TunerError, UserError
 from tuner.forecast import Estimate, Pace, Schedule, Search
 from tuner.hyperparameters import BATCH, EPOCHS
 from tuner.preparation import Preparation, prepare, resolve
@@ -137,7 +137,7 @@ def _hosts(
 
     watcher.stage("starting Ray" if settings.address is None else "asking the cluster")
     with ray_session(settings.address):
-        there = hosts.alive()
+        there = hosts.staying(hosts.alive())
         if settings.address and (text := hosts.taken(there)):
             watcher.note(text)
         yield there, hosts.at_most(there) if settings.address else there
@@ -255,7 +255,7 @@ def _kept(preparation: Preparation, layout: Layout) -> Estimate | None:
         else:
             data = (_folder(storage) / name).read_bytes()
         return None if data is None else Estimate.read(json.loads(data))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TunerError):
         return None
 
 

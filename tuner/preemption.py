@@ -128,10 +128,14 @@ def _rank(error: BaseException) -> int:
     return 4 if isinstance(error, CrewLost) else 5
 
 
+_WRAPPING = ("cause", "controller_failure", "health_check_failure", "_base_exc")
+"""Where Ray's and Train's errors keep the one that they tell of."""
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and whatever is wrapped in it, from the inside out."""
     wrapped: list[Any] = [error.__cause__, *getattr(error, "worker_failures", {}).values()]
-    wrapped += [getattr(error, name, None) for name in ("cause", "controller_failure", "_base_exc")]
+    wrapped += [getattr(error, name, None) for name in _WRAPPING]
     for inner in wrapped:
         if isinstance(inner, BaseException) and inner is not error:
             yield from _causes(inner)

@@ -186,18 +186,21 @@ def _ask(hosts: Sequence[Host], probe: _Probe, needed: int) -> list[Finding]:
         except ray.exceptions.RayError as error:
             amiss[host.name] = _reason(error)
     if amiss:
-        raise UserError(
-            f"{_grouped(amiss)}; install the same version of tuner on every host of the cluster, "
-            "then start again"
-        )
+        cure = "see to them"
+        if any(said.startswith(_WITHOUT_TUNER) for said in amiss.values()):
+            cure = "install the same version of tuner on every host of the cluster"
+        raise UserError(f"{_grouped(amiss)}; {cure}, then start again")
     return found
+
+
+_WITHOUT_TUNER = "cannot import tuner"
 
 
 def _reason(error: BaseException) -> str:
     text = str(error)
     if "ModuleNotFoundError" in text or "ImportError" in text:
-        line = next(line for line in text.splitlines() if "Error: " in line or "Error:" in line)
-        return f"cannot import tuner ({line.strip()[:200]})"
+        line = next(line for line in text.splitlines() if "Error" in line)
+        return f"{_WITHOUT_TUNER} ({line.strip()[:200]})"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"cannot run a task ({lines[-1][:200] if lines else type(error).__name__})"
 

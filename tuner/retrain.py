@@ -57,7 +57,7 @@ def retrain(
     threads and GPUs; `local` says that the devices are this process's own. `check` is called now
     and then, and raises when there is no point in going on. `handover` is a URI through which the
     model comes when `folder` is not one that every host sees. Raises SearchError when the training
-    fails.
+    fails, CrewLost when one of its workers is gone.
     """
     plan = CrewPlan(
         (ray.put(materials),),

@@ -20,7 +20,6 @@ from pathlib import Path
 from tuner.errors import UserError, suggestion
 from tuner.shelves import Shelf, shelf, shortened, working_copy
 from tuner.stores import Store, is_uri, join, open_store
-from tuner.stores import without_credentials as without_credentials
 
 LONGEST_NAME = 120
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -24,7 +24,6 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from tuner import checkpoints
-from tuner.errors import SearchError
 from tuner.growth import Growth
 from tuner.ledger import Ledger, Reason
 from tuner.resources import Layout
@@ -136,7 +135,9 @@ def _until_over(
             text = str(error).strip().splitlines()
             line = text[-1] if text else type(error).__name__
             if not ledger.all_lost(line):
-                raise SearchError(f"Ray Tune ended the search: {line}") from error
+                if ledger.left:
+                    ledger.give_up(f"Ray Tune ended the search: {line}")
+                return
 
 
 def _tuner(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import UserError
+from tuner.errors import TunerError, UserError
 from tuner.resources import Node
 
 _LOCAL_ENVIRONMENT = {
@@ -92,12 +92,20 @@ def _connect(address: str | None) -> None:
 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            **quiet,
-        )
+        try:
+            ray.init(address="local", include_dashboard=False, **quiet)
+        except Exception as error:  # Ray raises a plain one when its processes do not come up
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TunerError(
+                f"Ray did not start on this machine: {reason}; see whether it is overloaded or "
+                "short of memory, and try again"
+            ) from error
         return
+    if _meant(address).startswith("ray://"):
+        raise UserError(
+            f"--address {address}: a search cannot be driven through a Ray Client; start it on a "
+            "host of the cluster (ray submit, ray job submit), or pass the head's HOST:PORT"
+        )
     try:
         _probe(address)
         ray.init(address=address, **quiet)
@@ -109,10 +117,13 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
+def _meant(address: str) -> str:
+    """What Ray takes `auto` for, as far as it is known here."""
+    return (os.environ.get("RAY_ADDRESS") or _recorded() or "") if address == "auto" else address
+
+
 def _probe(address: str) -> None:
     """Ray itself tries an address where nobody answers for minutes. Raises OSError."""
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or _recorded() or ""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = _meant(address).rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=5.0).close()

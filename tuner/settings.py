@@ -26,7 +26,8 @@ from pydantic import (
 from tuner.documents import Document, read_document, read_scalar, write_yaml
 from tuner.errors import UserError, suggestion
 from tuner.hyperparameters import Value
-from tuner.runs import Run, check_name, without_credentials
+from tuner.runs import Run, check_name
+from tuner.stores import without_credentials
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _WHOLE, _TRUTH = "must be a whole number", "must be true or false"

@@ -12,11 +12,16 @@ import os
 import re
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import Protocol
 
 from tuner.errors import TunerError, UserError
 from tuner.stores import at_once, is_uri, join, open_store, without_credentials
+
+_YOUNG = 10.0
+"""Seconds since the last change of a working copy in which its driver may not have written its
+lease into the store yet."""
 
 
 class Shelf(Protocol):
@@ -63,6 +68,17 @@ def working_copy(uri: str) -> Path:
     """The folder on this disk in which the run at `uri` is driven."""
     storage, _, name = uri.rstrip("/").rpartition("/")
     return _copies("runs", storage) / name
+
+
+def make_copy_folder(folder: Path) -> None:
+    """Have a folder for a copy. Raises UserError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}, for copies of runs in stores, cannot be made ({error.strerror}); name "
+            "another place with TUNER_CACHE"
+        ) from None
 
 
 def _copies(kind: str, storage: str) -> Path:
@@ -152,9 +168,16 @@ class _Store:
 
     def make(self, name: str) -> Path:
         folder = working_copy(self.where(name))
-        # Of a run that is gone from the store, or never came to lie there.
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        make_copy_folder(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            # Another driver was quicker, and its run is not in the store yet.
+            if time.time() - folder.stat().st_mtime < _YOUNG:
+                raise
+            # Of a run that is gone from the store, or never came to lie there.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
         return folder
 
     def names(self) -> list[str]:
@@ -162,6 +185,7 @@ class _Store:
 
     def at_hand(self, names: list[str], files: tuple[str, ...]) -> list[Path]:
         copies = _copies("read", self._store.uri)
+        make_copy_folder(copies)
         wanted = [(f"{name}/{file}", copies / name / file) for name in names for file in files]
         at_once(lambda item: self._store.refresh(*item), wanted)
         return [copies / name for name in names]

@@ -65,7 +65,8 @@ def is_uri(text: str | os.PathLike[str]) -> bool:
 
 def without_credentials(text: str) -> str:
     """`text` with the user name and the password of a URI in it left out."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    # A secret key of AWS may hold slashes; what begins as a port does not.
+    return re.sub(r"(?<=://)(?:[^/@\s]*|[^/:@\s]+:(?!\d+/)[^@\s]*)@", "", text)
 
 
 def join(place: str, name: str) -> str:
@@ -111,7 +112,10 @@ def open_store(uri: str) -> Store:
             f"storage {shown} carries a user name or a password; keep them in the environment, "
             "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:  # such as brackets where a host stands
+        raise UserError(f"storage {uri}: is no URI ({error}); use s3://BUCKET/FOLDER") from None
     if parts.scheme not in SCHEMES:
         raise UserError(
             f"storage {uri}: {parts.scheme or 'nothing'}:// is not known; use s3://BUCKET/FOLDER, "
@@ -265,16 +269,17 @@ class Store:
         at_once(lambda item: self._send_one(*item), files.items())
 
     def _fetch_one(self, entry: Entry, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partly = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-        try:
-            with open(partly, "wb") as file:
-                found = self._get(entry.name, file)
-            if found is not None:  # else it was removed meanwhile
-                os.utime(partly, (found.modified, found.modified))
-                partly.replace(path)
-        finally:
-            partly.unlink(missing_ok=True)
+        with self._told(f"copied to {path}", entry.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partly = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+            try:
+                with open(partly, "wb") as file:
+                    found = self._get(entry.name, file)
+                if found is not None:  # else it was removed meanwhile
+                    os.utime(partly, (found.modified, found.modified))
+                    partly.replace(path)
+            finally:
+                partly.unlink(missing_ok=True)
 
     def _get(self, name: str, file: IO[bytes]) -> Entry | None:
         """Copy a file as it was at one moment; None when there is none.
@@ -302,16 +307,17 @@ class Store:
             raise broken or OSError("it changes faster than it can be read")
 
     def _send_one(self, name: str, path: Path) -> None:
-        try:
-            source = open(path, "rb")  # noqa: SIM115 - closed below
-        except FileNotFoundError:
-            return
-        with source, self._told("written", name):
-            if self.folder is not None:
-                documents.write_bytes(self._path(name), source.read())
+        with self._told("written", name):
+            try:
+                source = open(path, "rb")  # noqa: SIM115 - closed below
+            except FileNotFoundError:
                 return
-            with self._files.open_output_stream(self._path(name)) as stream:
-                shutil.copyfileobj(source, stream, _CHUNK)
+            with source:
+                if self.folder is not None:
+                    documents.write_bytes(self._path(name), source.read())
+                    return
+                with self._files.open_output_stream(self._path(name)) as stream:
+                    shutil.copyfileobj(source, stream, _CHUNK)
 
     def _path(self, name: str) -> str:
         return join(self._root, name)

@@ -319,7 +319,7 @@ def hosts_table(outcomes: list[dict[str, float]]) -> str:
 
 
 def drawing(size: int, draws: str, folder: Path, repeats: int = 20) -> dict[str, float]:
-    """Milliseconds that drawing and telling one trial take after `size` others, medians."""
+    """CPU milliseconds that drawing and telling one trial take after `size` others, medians."""
     from tuner import study
     from tuner.history import Record, Score
     from tuner.spaces import load_space
@@ -327,17 +327,17 @@ def drawing(size: int, draws: str, folder: Path, repeats: int = 20) -> dict[str,
     study.RANDOM_AFTER = 0 if draws == "random" else sys.maxsize
     space = load_space(SPACE)
     records = [done(f"t{number:03d}", number, space) for number in range(size)]
-    began = time.perf_counter()
+    began = time.process_time()
     drawer = study.Study(folder / "optuna.journal", "s", space, "max", 0, records, 2)
-    opening = time.perf_counter() - began
+    opening = time.process_time() - began
     asks, tells = [], []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began = time.process_time()
         name, configuration, _ = drawer.draw()
-        asked = time.perf_counter()
+        asked = time.process_time()
         score = Score(9, 9, 9, 0.5, 0.5)
         drawer.tell(Record(name, 0, configuration, status="finished", scores=[score]))
-        told = time.perf_counter()
+        told = time.process_time()
         asks.append(asked - began)
         tells.append(told - asked)
     return {
