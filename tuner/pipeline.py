@@ -298,7 +298,8 @@ def _retrain(
     history: History,
     watcher: Watcher,
 ) -> Mapping[str, float]:
-    """Retrain and export the winner; again, on the hosts that are left, when a worker is lost."""
+    """Retrain and export the winner; again, on the hosts that are left, when a worker is lost or
+    finds no room."""
     from tuner import hosts
     from tuner.hyperparameters import BATCH
     from tuner.resources import retrain_layout
@@ -315,10 +316,10 @@ def _retrain(
             alone = settings.address is None and layout.workers == 1  # this very process
             if alone or losses > settings.max_failures:
                 raise SearchError(
-                    f"the retraining lost its workers: {error}; do it again with "
+                    f"the retraining has no workers: {error}; do it again with "
                     f"tuner resume {shlex.quote(run.where)}"
                 ) from error
-            watcher.note(f"the retraining lost its workers: {error}")
+            watcher.note(f"the retraining begins again: {error}")
 
 
 def _retrained(

@@ -30,6 +30,9 @@ RETRAINED = ".retrained"
 _TICK = 1.0
 """Seconds between two signs of life."""
 
+_PATIENCE = 120.0
+"""Seconds to wait for room on the hosts: more than Ray takes to notice that one is gone."""
+
 
 @dataclass(frozen=True)
 class Retrained:
@@ -65,7 +68,7 @@ def retrain(
         cpus=layout.cpus,
         gpus=layout.gpus,
         local=local,
-        patience=600.0,
+        patience=_PATIENCE,
     )
     model = folder / "model"
     order = Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=handover or str(model))

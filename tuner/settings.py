@@ -191,7 +191,7 @@ class Settings(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     checkpoint_every: Seconds = 600.0
     max_failures: Annotated[Count, Field(ge=0)] = 3
-    """How often a trial whose slot died runs again."""
+    """How often a trial whose slot died runs again, or a retraining that lost a worker."""
     seed: Annotated[Count, Field(ge=0, le=2**32 - 1)] = 0
     name: Text | None = None
     """The run's name; None: the task and the time."""
