@@ -18,7 +18,7 @@ RUNG = Report("t0", "rung", step=1, metrics={"accuracy": 0.5}, loss=0.7, train_l
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -42,8 +42,24 @@ def ray_session(address: str | None = None) -> Iterator[tuple[Node, ...]]:
     already connected, that connection is used and left open. Raises UserError when the cluster
     cannot be reached.
     """
-    for name, value in {**_ENVIRONMENT, **({} if address else _LOCAL_ENVIRONMENT)}.items():
-        os.environ.setdefault(name, value)
+    with _environment({**_ENVIRONMENT, **({} if address else _LOCAL_ENVIRONMENT)}):
+        yield from _session(address)
+
+
+@contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """What is not set yet is, while the block runs: it is for Ray, and not for what the caller
+    starts afterwards."""
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _session(address: str | None) -> Iterator[tuple[Node, ...]]:
     import ray
 
     ours = not ray.is_initialized()
