@@ -218,6 +218,7 @@ def test_an_interrupt_ends_a_search_that_waits_for_a_slot(tmp_path: Path, hosts:
     assert all_once(sleeping_search(tmp_path, 2, 0.5), 2)
 
 
+@pytest.mark.cluster  # minutes: Ray is slow to give a lost group's cores back
 def test_a_slot_of_two_workers_is_packed_where_it_fits_and_spread_where_it_does_not(
     tmp_path: Path, hosts: Any
 ) -> None:
@@ -265,6 +266,7 @@ class Felling(Silent):
             self.fell()
 
 
+@pytest.mark.cluster  # minutes: Ray is slow to give a lost group's cores back
 def test_a_retraining_whose_host_goes_begins_again_on_what_is_left(
     tmp_path: Path, hosts: Any
 ) -> None:

@@ -284,3 +284,13 @@ def test_workers_leave_when_the_host_of_one_of_them_is_to_be_taken_away(
     (lost,) = lost_events(tmp_path)
     assert "is to be taken away at " in lost["error"]
     assert not watchers, "Train's own watcher would start the workers again"
+
+
+def test_a_slot_that_found_no_room_counts_as_preempted() -> None:
+    """Of an error in an actor's start, Ray keeps the text alone."""
+    from ray.exceptions import ActorDiedError, RayTaskError
+
+    said = "no host had room for 2 workers in 60 s"
+    trace = f"Traceback (most recent call last):\ntuner.errors.NoRoom: {said}"
+    loss = loss_of(ActorDiedError(RayTaskError("Slot.__init__", trace, ValueError("lost"))))
+    assert loss == Loss(said, preempted=True)

@@ -119,7 +119,7 @@ def _rank(error: BaseException) -> int:
 
     if isinstance(error, Preempted):
         return 0
-    if isinstance(error, RayActorError) and error.preempted:
+    if isinstance(error, RayActorError) and (error.preempted or _OURS.search(str(error))):
         return 1
     if isinstance(error, PreemptionError):
         return 2
@@ -127,6 +127,9 @@ def _rank(error: BaseException) -> int:
         return 3  # before the workers that noticed it and gave up
     return 4 if isinstance(error, CrewLost) else 5
 
+
+_OURS = re.compile(r"tuner\.errors\.(?:NoRoom|Preempted): (.+)")
+"""What a slot that never came up had to say: of an actor's start Ray keeps the text alone."""
 
 _WRAPPING = ("cause", "controller_failure", "health_check_failure", "_base_exc")
 """Where Ray's and Train's errors keep the one that they tell of."""
@@ -147,6 +150,8 @@ def _line(error: BaseException) -> str:
     from ray.exceptions import RayActorError
 
     text = str(error).strip()
+    if isinstance(error, RayActorError) and (ours := _OURS.search(text)):
+        return ours[1].strip()[:_LONGEST]
     if isinstance(error, RayActorError):
         return _obituary(text, error.preempted)[:_LONGEST]
     if isinstance(error, CrewLost):
