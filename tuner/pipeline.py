@@ -20,7 +20,7 @@ from tuner.journal import Journal, read_history
 from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
-from tuner.plan import expected
+from tuner.plan import expected, slots_on
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
@@ -132,7 +132,6 @@ def _devices(
     """Ray, its hosts, each of them checked, and the slots laid out on them."""
     from tuner import hosts
     from tuner.preflight import check_hosts
-    from tuner.resources import lay_out
     from tuner.session import ray_session
 
     settings, weights = preparation.settings, preparation.base.weights.state or {}
@@ -140,13 +139,7 @@ def _devices(
     with ray_session(settings.address):
         there = hosts.staying(hosts.alive())
         ever = hosts.at_most(there) if settings.address else there
-        layout = lay_out(
-            ever or there,
-            slots=None if settings.slots == "auto" else settings.slots,
-            workers=settings.workers_per_trial,
-            gpus_per_worker=settings.gpus_per_worker,
-            bounded=ever is not None,
-        )
+        layout = slots_on(there, ever, settings)
         if len(there) > 1:
             watcher.stage(f"checking {len(there)} hosts")
         # A checkpoint holds the weights and Adam's two moments; then there is the exported model.

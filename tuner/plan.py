@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from tuner.progress import Silent, Watcher
 from tuner.resources import Layout, Node, lay_out, room
 from tuner.runs import check_free, check_storage
 from tuner.settings import Settings
+from tuner.shelves import free_bytes
 from tuner.stores import is_uri, open_store
 
 FOLDER = ".plans"
@@ -94,13 +94,7 @@ def plan(settings: Settings, *, probe: bool = False, watcher: Watcher | None = N
         for warning in preparation.warnings:
             watching.note(warning)
         with _hosts(settings, probe, watching) as (there, ever):
-            layout = lay_out(
-                ever or there,
-                slots=None if settings.slots == "auto" else settings.slots,
-                workers=settings.workers_per_trial,
-                gpus_per_worker=settings.gpus_per_worker,
-                bounded=ever is not None,
-            )
+            layout = slots_on(there, ever, settings)
             if probe:
                 watching.stage("timing a slot")
                 pace = _timed(preparation, layout)
@@ -120,6 +114,18 @@ def plan(settings: Settings, *, probe: bool = False, watcher: Watcher | None = N
         schedules,
         _samples(replace(search, rows=preparation.data.full_train.num_rows, rungs=1)),
         _disk(preparation, layout),
+    )
+
+
+def slots_on(there: tuple[Node, ...], ever: tuple[Node, ...] | None, settings: Settings) -> Layout:
+    """The slots of a search on the hosts that are `there`, or on all that there can `ever` be
+    (None: nobody knows). Raises UserError when what is asked for can never fit."""
+    return lay_out(
+        ever or there,
+        slots=None if settings.slots == "auto" else settings.slots,
+        workers=settings.workers_per_trial,
+        gpus_per_worker=settings.gpus_per_worker,
+        bounded=ever is not None,
     )
 
 
@@ -271,7 +277,9 @@ def _disk(preparation: Preparation, layout: Layout) -> Disk:
     # The checkpoint before goes when the next one is whole.
     checkpoints = slots * 2 * (1 + _MOMENTS) * model
     exported = model if settings.retrain else 0
-    return Disk(trials + max(checkpoints, 2 * exported), trials + exported, _free(settings.storage))
+    return Disk(
+        trials + max(checkpoints, 2 * exported), trials + exported, free_bytes(settings.storage)
+    )
 
 
 def _model_bytes(preparation: Preparation) -> int:
@@ -282,12 +290,3 @@ def _model_bytes(preparation: Preparation) -> int:
 
     tensors = build_model(weights).state_dict().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _free(storage: str) -> int | None:
-    if is_uri(storage):
-        return None
-    folder = Path(os.path.expanduser(storage)).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -18,6 +18,7 @@ from typing import Any
 
 from tuner.errors import TunerError, UserError
 from tuner.hosts import Host
+from tuner.shelves import free_bytes
 from tuner.stores import is_uri, open_store
 
 PATIENCE = 120.0
@@ -75,13 +76,12 @@ def _check_space(storage: str, needed: int) -> None:
 
 
 def _lacking(storage: str, needed: int) -> str | None:
-    if is_uri(storage):
-        return None
-    nearest = Path(storage).expanduser().absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
-    free = shutil.disk_usage(nearest).free
-    return None if free >= needed else f"has {_gib(free)} free, and {_gib(needed)} are needed"
+    free = free_bytes(storage)
+    return (
+        None
+        if free is None or free >= needed
+        else f"has {_gib(free)} free, and {_gib(needed)} are needed"
+    )
 
 
 def _gib(size: int) -> str:

@@ -111,10 +111,9 @@ def _connect(address: str | None) -> None:
         try:
             ray.init(address="local", include_dashboard=False, **quiet)
         except Exception as error:  # Ray raises a plain one when its processes do not come up
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TunerError(
-                f"Ray did not start on this machine: {reason}; see whether it is overloaded or "
-                "short of memory, and try again"
+                f"Ray did not start on this machine: {_first_line(error)}; see whether it is "
+                "overloaded or short of memory, and try again"
             ) from error
         return
     if _meant(address).startswith("ray://"):
@@ -126,11 +125,14 @@ def _connect(address: str | None) -> None:
         _probe(address)
         ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({reason}); start one, or leave "
-            "--address out to run on this machine"
+            f"--address {address}: no Ray cluster answers there ({_first_line(error)}); start one, "
+            "or leave --address out to run on this machine"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _meant(address: str) -> str:

@@ -81,6 +81,16 @@ def make_copy_folder(folder: Path) -> None:
         ) from None
 
 
+def free_bytes(storage: str) -> int | None:
+    """What is free on the disk of a folder, which need not exist yet; None for a URI."""
+    if is_uri(storage):
+        return None
+    folder = Path(os.path.expanduser(storage)).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
 def _copies(kind: str, storage: str) -> Path:
     """The folder for copies of the runs in a store, one to each store, told apart by its URI."""
     storage = open_store(storage).uri
