@@ -1,0 +1,35 @@
+"""The commands that list what there is: tasks, spaces."""
+
+from __future__ import annotations
+
+from tuner.commands import DONE, app
+
+
+@app.command()
+def tasks() -> int:
+    """List the tasks that are built in."""
+    from tuner.tasks import TASKS
+
+    for task in TASKS.values():
+        labels = ", ".join(task.label_names) or "a number"
+        others = [name for name in task.metrics if name != task.objective]
+        print(f"{task.name:8}  {task.title}")
+        print(f"{'':8}  labels: {labels}")
+        print(
+            f"{'':8}  objective: {task.objective}"
+            + (f"; also {', '.join(others)}" if others else "")
+        )
+    return DONE
+
+
+@app.command()
+def spaces() -> int:
+    """List the search spaces that are built in."""
+    from tuner.spaces import built_in_spaces
+
+    for space in built_in_spaces():
+        print(f"{space.name}: {space.description}")
+        for parameter in space.parameters:
+            print(f"  {parameter.name:28} {parameter}")
+        print(f"  {'start points':28} {len(space.start)}")
+    return DONE

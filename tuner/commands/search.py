@@ -1,0 +1,135 @@
+"""The commands that drive a run: tune, plan, resume."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.commands import DONE, FAILED, Storage, Which, app
+from tuner.errors import UserError
+from tuner.options import settings_command
+from tuner.settings import Settings, parse_duration, read_run_file
+
+if TYPE_CHECKING:
+    from tuner.pipeline import Result
+
+
+@app.command()
+@settings_command
+def tune(settings: Settings) -> int:
+    """Search for the best configuration, retrain it on all rows, and export the model."""
+    from tuner import pipeline, progress
+
+    return _conclude(pipeline.tune(settings, progress.watcher(sys.stdout)))
+
+
+@app.command()
+@settings_command
+def plan(
+    settings: Settings,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Time a few steps and an evaluation on one slot."),
+    ] = False,
+    price_per_slot_hour: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0, help="What an hour of a slot costs."),
+    ] = None,
+) -> int:
+    """Say what `tuner tune` with the same options would do and cost, without starting it."""
+    from tuner import outlook, progress
+    from tuner.plan import plan as planned
+
+    found = planned(settings, probe=probe, watcher=progress.watcher(sys.stderr))
+    if price_per_slot_hour is not None and found.estimate.seconds is None:
+        raise UserError(
+            f"--price-per-slot-hour {price_per_slot_hour:g}: a cost needs a time; add --probe, "
+            "which times a few steps and an evaluation"
+        )
+    for line in outlook.outlook(found, price_per_slot_hour):
+        print(line)
+    return DONE
+
+
+@app.command()
+def resume(
+    run: Which = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many trials there shall be in all.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="30m", help="The most time to search from now on.")
+    ] = None,
+    storage: Storage = "runs",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A Ray cluster to use (default: a local Ray is started)."
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the run from a driver that still has it.")
+    ] = False,
+) -> int:
+    """Go on with a run that was interrupted or killed, or extend one that is complete."""
+    from tuner import pipeline, progress
+
+    seconds = None if budget is None else parse_duration(budget)
+    return _conclude(
+        pipeline.resume(
+            run,
+            storage=storage,
+            trials=trials,
+            budget=seconds,
+            address=address,
+            take_over=take_over,
+            watcher=progress.watcher(sys.stdout),
+        )
+    )
+
+
+def _conclude(result: Result) -> int:
+    from tuner.commands.boards import board
+
+    print(board(result.run, "table", None), end="")
+    for line in _closing(result):
+        print(line)
+    return FAILED if result.interrupted else DONE
+
+
+def _closing(result: Result) -> list[str]:
+    """What came out, where it lies and what can be done with it."""
+    from tuner.journal import read_history
+    from tuner.outlook import comparison
+    from tuner.rendering import configuration
+
+    run, best = result.run, result.best
+    file = read_run_file(run)
+    where = shlex.quote(run.where)
+    address = file.settings.address
+    on = "" if address is None else f" --address {shlex.quote(address)}"
+    lines = ["", f"run        {run.where}"]
+    if result.interrupted:
+        return [*lines, f"go on      tuner resume {where}{on}"]
+    if best is not None:
+        lines.append(f"winner     {best.trial}: {configuration(best.hyperparameters)}")
+    lines += comparison(file.facts, read_history(run.journal_file))
+    if result.metrics is not None and result.model_dir is not None:
+        facts = file.facts.get("data") or {}
+        majority = (facts.get("majority") or {}).get("validation") or {}
+        lines += [
+            f"validation {_scores(result.metrics)}, retrained on all training rows",
+            f"           {_scores(majority)} for always the majority class (or the mean)",
+            f"model      {result.model_dir}",
+            f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
+            f"predict    tuner predict {where} --input FILE --output predictions.tsv",
+        ]
+    return [*lines, f"extend     tuner resume {where}{on} --trials {len(result.rows) * 2}"]
+
+
+def _scores(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
