@@ -18,7 +18,7 @@ errors documents stores shelves runs owners claims leases neighbours hyperparame
 settings demo tasks metrics hub sources checks data tiny models parameters ranges spaces history
 journal leaderboard headings rendering standing live progress triallog batches mailbox losses
 training checkpoints materials ranks trials preemption attempts bench resources preparation session
-hosts preflight study ledger scheduler slots crews growth search retrain export inputs predict
+hosts preflight study ledger scheduler slots crews orphans growth search retrain export inputs predict
 identity mirror forecast probe plan outlook pipeline logs options commands cli
 """.split()
 

@@ -17,6 +17,7 @@ import ray
 from ray._private.internal_api import node_stats
 from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 from ray.experimental import internal_kv
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from tests.clusters import cluster, raylet
 from tests.glue_files import write_rte
@@ -30,6 +31,7 @@ from tuner.hosts import alive
 from tuner.journal import Journal, read_history
 from tuner.ledger import Ledger
 from tuner.models import build_model, load_base
+from tuner.orphans import remove_orphans
 from tuner.pipeline import tune
 from tuner.progress import Silent
 from tuner.resources import Layout
@@ -218,7 +220,24 @@ def test_an_interrupt_ends_a_search_that_waits_for_a_slot(tmp_path: Path, hosts:
     assert all_once(sleeping_search(tmp_path, 2, 0.5), 2)
 
 
-@pytest.mark.cluster  # minutes: Ray is slow to give a lost group's cores back
+def test_cores_that_a_dead_maker_left_taken_are_given_back(hosts: Any) -> None:
+    """Those of a group whose maker lives, and of the driver's own, stay taken."""
+    hosts.add_node(num_cpus=3)
+    makers = [ray.remote(Maker).options(num_cpus=0).remote() for _ in range(2)]
+    mine = placement_group([{"CPU": 1}])
+    ray.get([mine.ready(), *(maker.make.remote() for maker in makers)])
+    assert remove_orphans() == 0
+    ray.kill(makers[0])
+    until = time.monotonic() + 20
+    while not remove_orphans():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    wait_until_free(1.0)
+    assert remove_orphans() == 0
+    assert ray.available_resources()["CPU"] == 1.0
+    remove_placement_group(mine)
+
+
 def test_a_slot_of_two_workers_is_packed_where_it_fits_and_spread_where_it_does_not(
     tmp_path: Path, hosts: Any
 ) -> None:
@@ -266,7 +285,6 @@ class Felling(Silent):
             self.fell()
 
 
-@pytest.mark.cluster  # minutes: Ray is slow to give a lost group's cores back
 def test_a_retraining_whose_host_goes_begins_again_on_what_is_left(
     tmp_path: Path, hosts: Any
 ) -> None:
@@ -376,6 +394,13 @@ class Noting(Acting):
     def __init__(self, act: Callable[[str, Record], None], note: Callable[[str], object]) -> None:
         super().__init__(act)
         self.note = note  # type: ignore[method-assign, assignment]
+
+
+class Maker:
+    """An actor that asks for a core, as Train's controller does for its workers."""
+
+    def make(self) -> bool:
+        return placement_group([{"CPU": 1}]).wait(20)
 
 
 class Other:

@@ -9,6 +9,7 @@ import time
 
 from tuner import hosts
 from tuner.ledger import Ledger
+from tuner.orphans import remove_orphans
 from tuner.resources import Layout, room
 
 EVERY = 1.0
@@ -57,6 +58,8 @@ class Growth:
             return
         self._looked = clock
         layout = self._layout
+        if layout.workers > 1:  # a slot that was lost may have left its worker group's cores taken
+            remove_orphans()
         there = tuple(
             host
             for host in hosts.staying(hosts.alive())
@@ -84,5 +87,7 @@ class Growth:
             hosts.ask_for(slots, self._layout)
 
     def end(self) -> None:
-        """Take back what was asked of the autoscaler."""
+        """Take back what was asked of the autoscaler, and what lost slots have left behind."""
         self._ask(0)
+        if self._layout.workers > 1:
+            remove_orphans()
