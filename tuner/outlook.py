@@ -80,7 +80,8 @@ def _task(plan: Plan) -> list[str]:
 def _space(plan: Plan) -> list[str]:
     space = plan.preparation.space
     widest = max(len(parameter.name) for parameter in space.parameters)
-    lines = [space.name]
+    chosen = plan.preparation.choice
+    lines = [space.name if chosen is None else f"{space.name}, for {chosen.why}"]
     lines += [f"  {p.name:{widest}}  {p}" for p in space.parameters]
     for number, point in enumerate(space.start[: plan.search.trials]):
         lines.append(f"  tried {_ordinal(number)}: {configuration(point)}")
