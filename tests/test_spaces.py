@@ -77,7 +77,8 @@ def test_the_default_space_is_hugging_faces_own() -> None:
 
 def test_the_built_in_spaces_are_valid_for_the_installed_transformers() -> None:
     spaces = built_in_spaces()
-    assert [space.name for space in spaces] == ["default", "demo", "small-models"]
+    names = ["bert-base", "default", "demo", "electra", "roberta-large", "small-models"]
+    assert [space.name for space in spaces] == names
     known = fields()
     for space in spaces:
         assert load_space(space.name, known) == space

@@ -25,7 +25,7 @@ def describe(
     estimate: Mapping[str, Any] | None = None,
 ) -> None:
     """Write run.yaml; `estimate` is what the search is expected to spend."""
-    data = preparation.data
+    data, choice = preparation.data, preparation.choice
     facts = {
         "versions": versions(),
         "git": git_revision(Path.cwd()),
@@ -44,6 +44,7 @@ def describe(
             "fingerprint": preparation.base.weights.fingerprint,
         },
         "space": preparation.space.document(),
+        **({} if choice is None else {"space_chosen_for": choice.why}),
         "layout": plain_layout(layout),
         **({} if estimate is None else {"estimate": dict(estimate)}),
     }

@@ -119,6 +119,15 @@ def load_base(model: str, task: Task, training_texts: Callable[[], Iterable[str]
     return Base(weights, tokenizer, limit, name, None if folder else model)
 
 
+def read_config(model: str) -> dict[str, Any]:
+    """The configuration of a model in a folder or on the Hub, as plain data. Raises UserError."""
+    folder = _folder(model)
+    with quietly():
+        config = _read_config(str(folder) if folder else model, model)
+    values: dict[str, Any] = config.to_dict()
+    return values
+
+
 def _tiny_base(task: Task, texts: Iterable[str]) -> Base:
     tokenizer = train_tokenizer(texts)
     config = tiny_config(len(tokenizer), tokenizer.pad_token_id)

@@ -80,9 +80,9 @@ FLAGS = (
     Flag(
         "space",
         str,
-        "NAME|FILE",
+        "auto|NAME|FILE",
         SEARCH,
-        "The search space; `tuner spaces` lists them (default: the one that fits the model)",
+        "The search space; `tuner spaces` lists them, auto picks by the model's kind and size",
     ),
     Flag("trials", int, "N", SEARCH, "How many trials to run"),
     Flag("budget", str, "30m", SEARCH, "The most time to search, such as 90s, 30m or 1h30m"),

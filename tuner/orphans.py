@@ -1,10 +1,10 @@
 """Placement groups whose maker has died: the cores they hold are given back.
 
 Ray keeps a group until the actor that asked for it *and* the whole job have ended, and moves it to
-other hosts when its own goes. Train's controller, which asks for a crew's group, dies with its slot;
-Train's cleaner of such groups asks the dashboard, which not every cluster has, and knows no group
-whose workers had not started yet. The one place that reads Ray's own table of groups, as no public
-call tells who made them.
+other hosts when its own goes. Train's controller, which asks for a crew's group, dies with its
+slot; Train's cleaner of such groups asks the dashboard, which not every cluster has, and knows no
+group whose workers had not started yet. The one place that reads Ray's own table of groups, as no
+public call tells who made them.
 """
 
 from __future__ import annotations

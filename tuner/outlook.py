@@ -80,7 +80,8 @@ def _task(plan: Plan) -> list[str]:
 def _space(plan: Plan) -> list[str]:
     space = plan.preparation.space
     widest = max(len(parameter.name) for parameter in space.parameters)
-    lines = [space.name]
+    chosen = plan.preparation.choice
+    lines = [space.name if chosen is None else f"{space.name}, for {chosen.why}"]
     lines += [f"  {p.name:{widest}}  {p}" for p in space.parameters]
     for number, point in enumerate(space.start[: plan.search.trials]):
         lines.append(f"  tried {_ordinal(number)}: {configuration(point)}")
@@ -209,7 +210,7 @@ def _bytes(number: float) -> str:
 def _time(plan: Plan, price: float | None) -> list[str]:
     found, settings = plan.estimate, plan.preparation.settings
     if found.seconds is None or found.slot_hours is None:
-        return ["not timed; --probe times a few steps and an evaluation on one slot"]
+        return ["not timed; --probe times a few steps and an evaluation"]
     text = f"about {duration(found.seconds)} for the search"
     if settings.budget is not None and found.done < found.trials - 0.5:
         text += f", which the budget ends after about {found.done:.0f} trials"

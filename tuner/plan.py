@@ -80,7 +80,7 @@ class Plan:
 
 
 def plan(settings: Settings, *, probe: bool = False, watcher: Watcher | None = None) -> Plan:
-    """What `tuner tune` would do with the same settings; `probe` times a few steps on one slot.
+    """What `tuner tune` would do with the same settings; `probe` times a few steps.
 
     Raises UserError for whatever `tune` would refuse. Nothing is started without `probe`, and
     nothing is written; with it, the estimate is kept.

@@ -17,7 +17,8 @@ from tuner.errors import UserError
 from tuner.history import Direction
 from tuner.hub import probe_hub
 from tuner.hyperparameters import BATCH
-from tuner.settings import DEFAULT_MODEL, TINY, Settings
+from tuner.kinds import Choice, Kind, choose, choose_here
+from tuner.settings import AUTO, DEFAULT_MODEL, TINY, Settings
 from tuner.sources import read_split
 from tuner.spaces import Space, load_space
 from tuner.tasks import Task, direction, find_task
@@ -43,6 +44,8 @@ class Preparation:
     base: Base
     data: Prepared
     warnings: tuple[str, ...]
+    choice: Choice | None = None
+    """The search space that the model was given; None where it was named."""
 
     @property
     def direction(self) -> Direction:
@@ -76,28 +79,35 @@ def resolve(settings: Settings) -> tuple[Settings, Task]:
     if settings.objective is not None:
         task = task.with_objective(settings.objective)
     model = settings.model or (TINY if task.name == "demo" else DEFAULT_MODEL)
-    space = settings.space or ("demo" if model == TINY else "default")
-    filled = {"model": model, "space": space, "objective": task.objective}
+    filled = {"model": model, "objective": task.objective}
     return settings.model_copy(update=filled), task
 
 
 def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Preparation:
     """Read, check and tokenise the data, load the base model and the search space.
 
-    `settings` are resolved ones. `say` hears what is being done. Cheap checks come first, before
-    any heavy import. Raises UserError for whatever is wrong with the input.
+    `settings` are resolved ones; those of the preparation name the space that `auto` stands for.
+    `say` hears what is being done. Cheap checks come first, before any heavy import. Raises
+    UserError for whatever is wrong with the input.
     """
+    automatic = settings.space == AUTO
+    choice = choose_here(str(settings.model)) if automatic else None
     dataset = task.hub[0] if task.hub and settings.data is None else None
     model = settings.model if _is_hub_id(str(settings.model)) else None
     # Whatever can be seen without knowing transformers' fields is said before it is imported.
-    load_space(str(settings.space), fixed=settings.set)
+    load_space(_space_name(settings, choice) or "default", fixed=settings.set)
     if dataset or model:
         probe_hub(dataset=dataset, model=model)
     splits = {} if dataset else _read(task, settings, say)
     say("loading libraries")
     from tuner import parameters
 
-    space = load_space(str(settings.space), parameters.fields(), settings.set)
+    if automatic and choice is None:
+        from tuner.models import read_config
+
+        choice = choose(Kind.of(read_config(str(settings.model))))
+    settings = settings.model_copy(update={"space": _space_name(settings, choice)})
+    space = load_space(settings.space, parameters.fields(), settings.set)
     _check_batches(space, settings.workers_per_trial)
     splits = splits or _read(task, settings, say)
     from tuner.checks import check_rows
@@ -118,7 +128,19 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
         seed=settings.seed,
         progress=say,
     )
-    return Preparation(settings, task, space, base, data, (*warnings, *data.notes))
+    notes = (*_said(choice), *warnings, *data.notes)
+    return Preparation(settings, task, space, base, data, notes, choice)
+
+
+def _space_name(settings: Settings, choice: Choice | None) -> str | None:
+    """The space to be read; None where that is still to be found out."""
+    if settings.space != AUTO:
+        return settings.space
+    return choice.space if choice else None
+
+
+def _said(choice: Choice | None) -> tuple[str, ...]:
+    return (f"the search space is {choice.space}, for {choice.why}",) if choice else ()
 
 
 def _is_hub_id(model: str) -> bool:

@@ -1,7 +1,8 @@
-"""The pace of a search to come: a few steps and an evaluation, timed on one slot like its own.
+"""The pace of a search to come: a few steps and an evaluation, timed on slots like its own.
 
-The slot's crew is the search's, and so are its batches; only the schedules are cut short. Knows
-nothing of Tune, nor of what the search will draw.
+Slots of one host share its memory and its cores, and start in the same moment: as many are timed at
+once as the search will have, up to `MOST`. Their crews are the search's, and so are the batches;
+only the schedules are cut short. Knows nothing of Tune, nor of what the search will draw.
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ SCORED = 512
 """Selection rows that an evaluation is timed on, at most."""
 
 PATIENCE = 600.0
-"""Seconds that the cluster gets to find room for the slot."""
+"""Seconds that the cluster gets to find room for the first slot."""
+
+BESIDE = 60.0
+"""Seconds that it gets to find room for those beside it, which it may have no room for now."""
+
+MOST = 8
+"""Slots that are timed at once, at most: about as many as share a host."""
 
 _SAMPLE = 20_000
 """Rows whose batches tell how many tokens a batch has."""
@@ -54,9 +61,11 @@ class _Stand:
     def ready(self) -> bool:
         return True
 
-    def run(self, order: Order) -> Report:
+    def run(self, order: Order) -> tuple[Report, float]:
+        """The report of a trial, and the seconds that it took."""
+        began = time.monotonic()
         self._crew.give(order)
-        return self._crew.next_report()
+        return self._crew.next_report(), time.monotonic() - began
 
     def close(self) -> None:
         self._crew.close()
@@ -80,49 +89,60 @@ def probe(
     materials = preparation.materials(layout, data.train, selection)
     plan = CrewPlan((ray.put(materials),), layout.workers, layout.cpus, layout.gpus)
     began = time.monotonic()
-    stand = _stand(plan, layout)
+    stands = _stands(plan, layout)
     try:
-        timer = _Timer(stand, materials, configuration)
+        timer = _Timer(stands, materials, configuration)
         sizes = sorted({min(batches), max(batches)})
         timer.time(sizes[0], WARM_UP)
-        start = time.monotonic() - began - timer.wall[0]
+        ready = time.monotonic() - began
         guess = timer.train[0] / timer.tokens[0]
         for size in sizes:
             tokens = mean_tokens(materials.training_rows, size)
             least, most = STEPS
             timer.time(size, min(most, max(least, int(SECONDS / (guess * tokens)))))
-        ray.get(stand.close.remote())
+        ray.get([stand.close.remote() for stand in stands])
     finally:
-        ray.kill(stand)
+        for stand in stands:
+            ray.kill(stand)
     whole = scoring_tokens(Rows.of(data.selection), layout.gpus)
-    return timer.pace(start, whole)
+    return timer.pace(ready, whole)
 
 
-def _stand(plan: CrewPlan, layout: Layout) -> Any:
+def _stands(plan: CrewPlan, layout: Layout) -> list[Any]:
+    """As many slots as the search will have at once, or as there is room for now."""
     # A slot of several workers trains in a worker group, which asks for the devices itself.
     own = layout.workers == 1
     actor: Any = ray.remote(_Stand)
     devices = {"num_cpus": layout.cpus, "num_gpus": layout.gpus} if own else {"num_cpus": 0}
-    stand = actor.options(**devices).remote(plan)
-    try:
-        ray.get(stand.ready.remote(), timeout=PATIENCE)
-    except ray.exceptions.GetTimeoutError:
-        ray.kill(stand)
+    wanted = [actor.options(**devices).remote(plan) for _ in range(min(layout.slots, MOST))]
+    said = {stand.ready.remote(): stand for stand in wanted}
+    first, _ = ray.wait([*said], timeout=PATIENCE)
+    there, missing = ray.wait([*said], num_returns=len(said), timeout=BESIDE if first else 0)
+    for late in missing:
+        ray.kill(said[late])
+    if not first:
         raise SearchError(
             f"no slot came free within {PATIENCE:g} s to be timed: others use the cluster; "
             "try again later, or plan without --probe"
-        ) from None
+        )
+    try:
+        ray.get(there)
     except ray.exceptions.RayError as error:
+        for ready in there:
+            ray.kill(said[ready])
         raise SearchError(f"the slot to be timed did not start: {_line(error)}") from error
-    return stand
+    return [said[ready] for ready in there]
 
 
 class _Timer:
-    """Short trials on one slot, and what they took: seconds by trial, for each a number in `wall`
-    (from order to report), `train`, `scored`; `steps` done and `tokens` in them."""
+    """Short trials, each on all slots at once, and what they took: seconds by trial, for each a
+    number in `wall` (from order to report), `train`, `scored`, the means of the slots; `steps` done
+    and `tokens` in them."""
 
-    def __init__(self, stand: Any, materials: Materials, configuration: Configuration) -> None:
-        self._stand = stand
+    def __init__(
+        self, stands: Sequence[Any], materials: Materials, configuration: Configuration
+    ) -> None:
+        self._stands = stands
         self._materials = materials
         # A rate at which nothing diverges: it has no part in the time.
         self._configuration = {**configuration, LEARNING_RATE: 1e-6, SEED: 0}
@@ -139,22 +159,29 @@ class _Timer:
         steps = min(steps, epoch)
         changes = {BATCH: size, EPOCHS: (steps - 0.5) / epoch}
         order = Order("probe", {**self._configuration, **changes}, rungs=1)
-        began = time.monotonic()
         try:
-            report: Report = ray.get(self._stand.run.remote(order))
+            timed: list[tuple[Report, float]] = ray.get(
+                [stand.run.remote(order) for stand in self._stands]
+            )
         except ray.exceptions.RayError as error:
             raise SearchError(f"the slot that was timed was lost: {_line(error)}") from error
-        if report.kind == "failed":
-            raise SearchError(f"the trial that was timed failed: {report.error}")
-        self.wall.append(time.monotonic() - began)
-        self.train.append(report.train_seconds)
-        self.scored.append(report.eval_seconds)
+        for report, _ in timed:
+            if report.kind == "failed":
+                raise SearchError(f"the trial that was timed failed: {report.error}")
+        report = timed[0][0]
+        self.wall.append(float(np.mean([seconds for _, seconds in timed])))
+        self.train.append(float(np.mean([report.train_seconds for report, _ in timed])))
+        self.scored.append(float(np.mean([report.eval_seconds for report, _ in timed])))
         self.steps.append(report.step)
         widths = _widths(rows, size)[: report.step]
         self.tokens.append(float(sum(width * many for width, many in widths)))
 
-    def pace(self, start: float, selection_tokens: float) -> Pace:
-        """The trials after the first as a pace; the selection rows have `selection_tokens`."""
+    def pace(self, ready: float, selection_tokens: float) -> Pace:
+        """The trials after the first as a pace; the selection rows have `selection_tokens`.
+
+        `ready` seconds after the slots were asked for, the first trial had ended. What it took
+        beyond its steps at the pace of the others is part of a slot's start.
+        """
         materials = self._materials
         features = np.column_stack([self.steps[1:], self.tokens[1:]]).astype(float)
         (step, token), _ = nnls(features / features.max(axis=0), np.array(self.train[1:]))
@@ -164,10 +191,13 @@ class _Timer:
             wall - train - scored
             for wall, train, scored in zip(self.wall, self.train, self.scored, strict=True)
         ]
+        trial = max(0.0, float(np.mean(beside[1:])))
+        scoring = float(np.mean(self.scored[1:]))
+        warm = self.steps[0] * step + self.tokens[0] * token + trial + scoring
         return Pace(
-            start=max(0.0, start),
-            trial=max(0.0, float(np.mean(beside[1:]))),
-            evaluation=float(np.mean(self.scored[1:])) * share,
+            start=max(0.0, ready - float(warm)),
+            trial=trial,
+            evaluation=scoring * share,
             step=float(step),
             token=float(token),
             tokens=functools.cache(functools.partial(mean_tokens, materials.training_rows)),

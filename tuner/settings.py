@@ -48,6 +48,9 @@ _RULES = {
 TINY = "tiny"
 """What the built-in model is called."""
 
+AUTO = "auto"
+"""What leaves the choice of the search space to the model's kind and size."""
+
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 """What is fine-tuned where no model is named, but for the task `demo`."""
 
@@ -170,8 +173,8 @@ class Settings(BaseModel):
     """A folder of GLUE's TSV files; None: the Hub, or the task's own rows."""
     model: Text | None = None
     """`tiny`, a Hub id or a folder."""
-    space: Text | None = None
-    """A built-in search space's name or a YAML file."""
+    space: Text = AUTO
+    """A built-in search space's name or a YAML file; `auto`: the one that suits the model."""
     trials: Annotated[Count, Field(gt=0, le=1_000_000)] = 20
     budget: Seconds | None = None
     """Wall-clock seconds for the search, over all its sessions; None: no limit."""

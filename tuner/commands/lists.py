@@ -27,6 +27,7 @@ def spaces() -> int:
     """List the search spaces that are built in."""
     from tuner.spaces import built_in_spaces
 
+    print("auto: the one of these that suits the model's kind and size; the default")
     for space in built_in_spaces():
         print(f"{space.name}: {space.description}")
         for parameter in space.parameters:

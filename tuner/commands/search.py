@@ -33,7 +33,7 @@ def plan(
     settings: Settings,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Time a few steps and an evaluation on one slot."),
+        typer.Option("--probe", help="Time a few steps and an evaluation on the slots."),
     ] = False,
     price_per_slot_hour: Annotated[
         float | None,
