@@ -9,6 +9,8 @@ public call tells who made them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import ray
 from ray._private.state import state
 from ray.core.generated import gcs_pb2
@@ -22,9 +24,11 @@ def remove_orphans() -> int:
     """
     job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     found = 0
-    for line in state._connect_and_get_accessor().get_placement_group_table():
-        group = gcs_pb2.PlacementGroupTableData.FromString(line)
-        gone = group.state == gcs_pb2.PlacementGroupTableData.PlacementGroupState.REMOVED
+    kind: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]
+    accessor = state._connect_and_get_accessor()  # type: ignore[no-untyped-call]
+    for line in accessor.get_placement_group_table():
+        group = kind.FromString(line)
+        gone = group.state == kind.PlacementGroupState.REMOVED
         if gone or group.creator_job_id != job or not _orphaned(group):
             continue
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
@@ -32,7 +36,7 @@ def remove_orphans() -> int:
     return found
 
 
-def _orphaned(group: gcs_pb2.PlacementGroupTableData) -> bool:
+def _orphaned(group: Any) -> bool:
     # Of a group that the driver asked for, Ray says that its actor is dead, and names none.
     by_an_actor = group.creator_actor_id.strip(b"\xff") != b""
-    return by_an_actor and group.creator_actor_dead
+    return bool(by_an_actor and group.creator_actor_dead)
