@@ -25,7 +25,7 @@ def remove_orphans() -> int:
     job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     found = 0
     kind: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]
-    accessor = state._connect_and_get_accessor()  # type: ignore[no-untyped-call]
+    accessor = state._connect_and_get_accessor()
     for line in accessor.get_placement_group_table():
         group = kind.FromString(line)
         gone = group.state == kind.PlacementGroupState.REMOVED
