@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tuner.pipeline import Result, resume, tune
+    from tuner.pipeline import Result, resume, train, tune
     from tuner.settings import Settings
 
-__all__ = ["Result", "Settings", "__version__", "resume", "tune"]
+__all__ = ["Result", "Settings", "__version__", "resume", "train", "tune"]
 
 __version__ = "0.1.0"
 
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> object:
         from tuner.settings import Settings
 
         return Settings
-    if name in ("Result", "resume", "tune"):
+    if name in ("Result", "resume", "train", "tune"):
         from tuner import pipeline
 
         return getattr(pipeline, name)

@@ -5,7 +5,6 @@ Knows rungs, words and checkpoints; what becomes of an attempt that fails is for
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,24 +15,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from tuner import checkpoints
-from tuner.batches import GroupedBatches, Numbers, scoring_batches
+from tuner.batches import GroupedBatches
 from tuner.checkpoints import Progress
 from tuner.errors import CrewLost, Preempted, TunerError
 from tuner.hyperparameters import SEED, Rung
-from tuner.losses import row_losses
 from tuner.mailbox import Report, Word
 from tuner.materials import Materials
-from tuner.metrics import score
 from tuner.models import build_model
 from tuner.preemption import Notice
 from tuner.ranks import Ranks, TrialFailed
-from tuner.stores import write_file
+from tuner.scoring import Scored, Scorer
 from tuner.training import SlotTrainer, StepEnd, save_model, training_arguments
 from tuner.trials import Trial
 
@@ -43,11 +37,6 @@ other workers."""
 
 WORTH_SAVING = 5.0
 """Seconds of training that are worth a checkpoint when the host is about to be taken away."""
-
-SCORING_TOKENS = {"cpu": 8192, "gpu": 65536}
-SCORING_ROWS = 256
-"""Padded tokens and rows in a scoring batch, at most: constants, so that a score does not depend on
-the trial's batch or on the number of workers."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +86,7 @@ class Attempt:
         self.word = word
         self.unused_parameters = unused_parameters
         self.notice = notice if trial.order.checkpoints is not None else lambda: None
+        self.scorer = Scorer(materials, ranks, trial.order.training_rows)
         self.stopped = False
         self.check_every = CHECK_EVERY if ranks.size > 1 or materials.gpus else 1
         self._kept = self._ticked = time.monotonic()
@@ -251,10 +241,8 @@ class Attempt:
         self.trainer.losses.start_over()
         if rung.step <= self.trial.told:
             return
-        logits, loss = self._score()
-        self.ranks.first(
-            "rung", lambda: self.send(self._scored("rung", rung, logits, loss, train_loss))
-        )
+        scored = self._score()
+        self.ranks.first("rung", lambda: self.send(self._report("rung", rung, scored, train_loss)))
         self.trial.told = rung.step
         word = self.word()
         self.stopped = word != "go"
@@ -266,13 +254,13 @@ class Attempt:
         train_loss, _ = self._check()
         if order.save_to is not None:
             self.trainer.leave_mixed_precision()
-        logits, loss = self._score()
+        scored = self._score()
 
         def conclude() -> None:
-            report = self._scored("end", self.trial.rungs()[-1], logits, loss, train_loss)
+            report = self._report("end", self.trial.rungs()[-1], scored, train_loss)
             with _storing():
                 if order.predictions is not None:
-                    self._write_predictions(order.predictions, logits)
+                    self.scorer.write_predictions(order.predictions, scored)
                 if order.save_to is not None:
                     save_model(self.trainer.network, order.save_to)
             checkpoints.discard(order.checkpoints)
@@ -280,56 +268,25 @@ class Attempt:
 
         self.ranks.first("end", conclude)
 
-    def _scored(
-        self,
-        kind: Literal["rung", "end"],
-        rung: Rung,
-        logits: Numbers,
-        loss: float,
-        train_loss: float,
+    def _report(
+        self, kind: Literal["rung", "end"], rung: Rung, scored: Scored, train_loss: float
     ) -> Report:
-        metrics = score(self.materials.metrics, logits, self.materials.selection_rows.labels)
         return self.trial.report(
-            kind, level=rung.level, metrics=metrics, loss=loss, train_loss=train_loss
+            kind,
+            level=rung.level,
+            metrics=self.scorer.metrics(scored),
+            train_metrics=self.scorer.training_metrics(scored),
+            loss=scored.loss,
+            train_loss=train_loss,
         )
 
-    def _score(self) -> tuple[Numbers, float]:
-        """On every rank: logits of all selection rows, float32 [rows, labels]; their mean loss."""
-        rows = self.materials.selection_rows
-        tokens = SCORING_TOKENS["gpu" if self.materials.gpus else "cpu"] >> self.trial.halvings
-        batches = scoring_batches(rows, max(1, tokens), max(1, SCORING_ROWS >> self.trial.halvings))
-        ranks = self.ranks
-        mine = self.trainer.logits(rows, batches[ranks.index :: ranks.size])
-        shares = ranks.exchange("logits", mine)
-        logits = np.empty((len(rows), mine.shape[1]), np.float32)
-        for rank, share in enumerate(shares):
-            theirs = batches[rank :: ranks.size]
-            if theirs:
-                logits[np.concatenate(theirs)] = share
-        losses = row_losses(
-            torch.from_numpy(logits).double(),
-            torch.from_numpy(np.array(rows.labels)),
-            self.materials.regression,
-        )
-        loss = float(losses.mean())
-        if not (math.isfinite(loss) and np.isfinite(logits).all()):
-            self._diverged("the loss on the selection rows", loss, self.trial.step)
+    def _score(self) -> Scored:
+        """On every rank: what the model scores now."""
+        scored = self.scorer.score(self.trainer, self.trial.halvings)
+        if not scored.finite:
+            self._diverged("the loss on the selection rows", scored.loss, self.trial.step)
         self.trial.clock.lap("eval")
-        return logits, loss
-
-    def _write_predictions(self, file: str, logits: Numbers) -> None:
-        """Parquet: row (its number in the split), logits, label."""
-        rows = self.materials.selection_rows
-        table = pa.table(
-            {
-                "row": rows.ids,
-                "logits": pa.array(list(logits), pa.list_(pa.float32())),
-                "label": rows.labels,
-            }
-        )
-        parquet = io.BytesIO()
-        pq.write_table(table, parquet)
-        write_file(file, parquet.getvalue())
+        return scored
 
     def _tick(self) -> None:
         order, now = self.trial.order, time.monotonic()

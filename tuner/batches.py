@@ -231,10 +231,14 @@ class GroupedBatches(BatchSampler):
         ]
 
 
-def scoring_batches(rows: Rows, most_tokens: int, most_rows: int) -> list[Numbers]:
-    """Batches to score all rows with: longest rows first, at most `most_rows` rows and, where more
-    than one row, `most_tokens` padded tokens each."""
+def scoring_batches(
+    rows: Rows, most_tokens: int, most_rows: int, which: Numbers | None = None
+) -> list[Numbers]:
+    """Batches to score all rows with, or those in `which`: longest rows first, at most `most_rows`
+    rows and, where more than one row, `most_tokens` padded tokens each."""
     order = np.argsort(-rows.lengths, kind="stable")
+    if which is not None and len(which) < len(order):
+        order = order[np.isin(order, which)]
     batches = []
     start = 0
     while start < len(order):

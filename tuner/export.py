@@ -58,7 +58,8 @@ class CardFacts:
     `selection_rows` those that trials were compared on, `full_train_rows` those of the retraining.
     `winner_score` is the winning trial's objective on the selection rows; `majority` holds the
     task's metrics on the validation split for a model that always says the commonest label (of a
-    regression, the mean score) of the training rows.
+    regression, the mean score) of the training rows. `searched` tells whether there was a search,
+    or one training with a configuration that was given.
     """
 
     base_model: str
@@ -79,6 +80,7 @@ class CardFacts:
     majority: Mapping[str, float]
     seed: int
     versions: Mapping[str, str]
+    searched: bool = True
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ def _metadata(
         metrics=sorted({METRIC_NAMES[metric].hub_id for metric in metrics}),
         model_name=name,
         pipeline_tag=PIPELINE,
-        tags=["generated_from_trainer", "hyperparameter-search"],
+        tags=["generated_from_trainer", *(["hyperparameter-search"] if card.searched else [])],
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tuner.journal import Direction, History
 from tuner.leaderboard import Row
+from tuner.settings import TRAINING
 
 ENDS = {
     "complete": "is complete",
@@ -45,6 +46,8 @@ class Heading:
     seconds: float = 0.0
     resume: str = ""
     """How commands find the run: by its name, its path or its URI."""
+    plain: bool = False
+    """Whether there was one training and no search."""
 
 
 def heading(
@@ -77,6 +80,7 @@ def heading(
         live=live,
         seconds=history.seconds,
         resume=resume or run,
+        plain=facts.get("kind") == TRAINING,
     )
 
 
@@ -105,7 +109,7 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     better = "higher" if about.direction == "max" else "lower"
     lines = [", ".join([*parts, f"{about.objective} ({better} is better)"]), _state(rows, about)]
     lines.append(_selection(about))
-    if about.selected_on == "validation":
+    if about.selected_on == "validation" and not about.plain:
         lines.append(
             "The winner was chosen on the rows that also give the final score: that score is "
             "optimistic."
@@ -116,6 +120,8 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
 
 
 def _state(rows: Sequence[Row], about: Heading) -> str:
+    if about.plain:
+        return _training(rows, about)
     counts = {name: sum(row.status == name for row in rows) for name in ("finished", "stopped")}
     counts["failed"] = sum(row.status == "failed" for row in rows)
     begun = sum(row.status == "running" and row.begun for row in rows)
@@ -132,6 +138,18 @@ def _state(rows: Sequence[Row], about: Heading) -> str:
         else ""
     )
     return f"{trials}{spent}; the search {how}{unfinished}"
+
+
+def _training(rows: Sequence[Row], about: Heading) -> str:
+    what = "one training on all training rows, without a search"
+    if about.live:
+        return f"{what}; it is running: its row will change"
+    spent = f" in {duration(about.seconds)}" if about.seconds else ""
+    if any(row.status == "finished" for row in rows):
+        return f"{what}, done{spent}"
+    if any(row.status == "failed" for row in rows):
+        return f"{what}, failed{spent}"
+    return f"{what}; it is not done: `tuner resume {about.resume or about.run}` goes on with it"
 
 
 def _selection(about: Heading) -> str:

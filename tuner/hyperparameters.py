@@ -61,7 +61,8 @@ def total_steps(rows: int, effective: int, epochs: float) -> int:
 
 @dataclass(frozen=True)
 class Rung:
-    """A point of a trial's schedule where it reports: `level` is 3^k for ASHA and Optuna."""
+    """A point of a trial's schedule where it reports: `level` is 3^k for ASHA and Optuna, or the
+    number of the epoch that ends there."""
 
     level: int
     step: int
@@ -77,3 +78,10 @@ def rungs(steps: int, count: int) -> tuple[Rung, ...]:
     steps_of = {k: -(-steps * REDUCTION**k // top) for k in range(count)}
     last = {step: REDUCTION**k for k, step in steps_of.items()}
     return tuple(Rung(level, step) for step, level in sorted(last.items()))
+
+
+def epoch_ends(steps: int, epoch: int) -> tuple[Rung, ...]:
+    """The ends of the epochs of `epoch` optimizer steps in a schedule of `steps`, numbered from 1;
+    the last at the schedule's end, also where that is within an epoch."""
+    count = math.ceil(steps / epoch)
+    return tuple(Rung(number, min(number * epoch, steps)) for number in range(1, count + 1))

@@ -15,7 +15,7 @@ from tuner.preparation import Preparation
 from tuner.provenance import git_revision, versions
 from tuner.resources import Layout
 from tuner.runs import Run
-from tuner.settings import Settings, write_run_file
+from tuner.settings import TRAINING, Settings, write_run_file
 
 
 def describe(
@@ -27,6 +27,7 @@ def describe(
     """Write run.yaml; `estimate` is what the search is expected to spend."""
     data, choice = preparation.data, preparation.choice
     facts = {
+        **({"kind": TRAINING} if preparation.plain else {}),
         "versions": versions(),
         "git": git_revision(Path.cwd()),
         "data": {

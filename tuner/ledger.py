@@ -215,6 +215,8 @@ class Ledger:
     def _fields(self, report: Report, slot: str) -> dict[str, Any]:
         fields = {key: getattr(report, key) for key in _REPORTED}
         objective = report.metrics.get(self._objective)
+        if report.train_metrics:
+            fields["train_metrics"] = report.train_metrics
         return {**fields, "progress": report.progress, "objective": objective, "slot": slot}
 
     def _score(self, report: Report, slot: str) -> Score:

@@ -82,6 +82,9 @@ class Live:
     def note(self, text: str) -> None:
         self._print(Text(text, style="yellow"))
 
+    def say(self, text: str) -> None:
+        self._print(Text(text))
+
     def aim(self, objective: str, direction: Direction) -> None:
         with self._lock:
             self._heading = Heading(objective=objective, direction=direction, live=True)

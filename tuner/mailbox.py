@@ -23,18 +23,20 @@ Item = TypeVar("Item")
 class Order:
     """One trial to run.
 
-    `rungs` is the number of rungs (1: only the end). `checkpoints` is a folder of the trial's own
-    for its newest checkpoint (None: keep none); when one lies there, the trial goes on from it.
-    `ticks` > 0 asks for a report without scores every so many seconds. `save_to` is a folder into
-    which rank 0 writes the trained model (config and safetensors) at the end.
-    `predictions` is a Parquet file into which rank 0 writes the selection rows' logits at the end.
-    `log` is the trial's log, a file or a URI, to which rank 0 appends (None: keep none); other
+    `rungs` is the number of rungs (1: only the end; 0: one at the end of every epoch). At each,
+    `training_rows` of the training rows are scored beside the selection rows. `checkpoints` is a
+    folder of the trial's own for its newest checkpoint (None: keep none); when one lies there, the
+    trial goes on from it. `ticks` > 0 asks for a report without scores every so many seconds.
+    `save_to` is a folder into which rank 0 writes the trained model (config and safetensors) at the
+    end. `predictions` is a Parquet file into which rank 0 writes the selection rows' logits at the
+    end. `log` is the trial's log, a file or a URI, to which rank 0 appends (None: keep none); other
     ranks have files of their own beside it.
     """
 
     trial: str
     configuration: Configuration
     rungs: int = 3
+    training_rows: int = 0
     checkpoints: str | None = None
     checkpoint_every: float = 600.0
     ticks: float = 0.0
@@ -49,8 +51,9 @@ class Report:
 
     `kind`: "rung" waits for a word; "end" is the last rung, "failed" the end by an error, "tick" a
     sign of life; none of these three waits for a word. `metrics` are the task's, under their plain
-    names; `loss` is the mean loss on the selection rows. Seconds count over restarts. `halvings`
-    tells how often the micro-batch was halved because it did not fit the device.
+    names, `train_metrics` the same on training rows, where the order asks for them; `loss` is the
+    mean loss on the selection rows. Seconds count over restarts. `halvings` tells how often the
+    micro-batch was halved because it did not fit the device.
     """
 
     trial: str
@@ -59,6 +62,7 @@ class Report:
     step: int = 0
     total_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    train_metrics: dict[str, float] = field(default_factory=dict)
     loss: float = float("nan")
     train_loss: float = float("nan")
     train_seconds: float = 0.0

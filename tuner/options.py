@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tuner.settings import Settings, load_settings
+from tuner.settings import OF_A_SEARCH, Settings, load_settings
 
 LEARN = "What is learned"
 SEARCH = "The search"
@@ -141,6 +141,15 @@ def settings_command(command: Callable[..., int]) -> Callable[..., int]:
 
     What `command` takes beside them become flags of its own.
     """
+    return _with_flags(command, FLAGS)
+
+
+def training_command(command: Callable[..., int]) -> Callable[..., int]:
+    """The same without the flags that say nothing about a training without a search."""
+    return _with_flags(command, [flag for flag in FLAGS if flag.field not in OF_A_SEARCH])
+
+
+def _with_flags(command: Callable[..., int], offered: Sequence[Flag]) -> Callable[..., int]:
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
     @functools.wraps(command)
@@ -149,7 +158,7 @@ def settings_command(command: Callable[..., int]) -> Callable[..., int]:
         return command(load_settings(config, flags), **mine)
 
     parameters = [
-        *(flag.parameter for flag in FLAGS),
+        *(flag.parameter for flag in offered),
         CONFIG,
         *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.errors import CrewLost, SearchError
+from tuner.errors import CrewLost, SearchError, UserError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended, plain_layout, time_left
 from tuner.journal import Journal, read_history
@@ -26,11 +26,12 @@ from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, default_storage, read_run_file, write_run_file
+from tuner.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuner.ledger import Reason
+    from tuner.ledger import Ledger, Reason, SearchWatcher
     from tuner.resources import Layout, Node
 
 
@@ -68,19 +69,34 @@ def tune(settings: Settings, watcher: Watcher | None = None) -> Result:
     Raises UserError for input that cannot be used, leaving no run folder behind, and SearchError
     when no trial finishes. `watcher` is told what happens while it happens.
     """
+    return _begun(settings, watcher or Silent(), plain=False)
+
+
+def train(settings: Settings, watcher: Watcher | None = None) -> Result:
+    """Train one configuration on all training rows, without a search, and export the model.
+
+    It is what `settings.set` says; what that leaves open comes from the search space's first start
+    point. After each epoch the validation rows are scored. Settings of a search are passed over.
+    Raises as `tune` does.
+    """
+    return _begun(settings.without_search(), watcher or Silent(), plain=True)
+
+
+def _begun(settings: Settings, watcher: Watcher, plain: bool) -> Result:
     settings, task = resolve(settings)
     check_storage(settings.storage)
     if settings.name is not None:
         check_free(settings.storage, settings.name)
-    with watcher or Silent() as watching:
-        preparation = prepare(settings, task, watching.stage)
+    with watcher as watching:
+        preparation = _prepared(settings, task, watching, plain)
         with _devices(preparation, settings.storage, watching) as (nodes, layout):
             run = create_run(settings.storage, task.name, settings.name)
             with (
                 hold(run, lost=watching.note) as lease,
                 mirrored(run, lease.is_ours, watching.note),
             ):
-                describe(run, preparation, layout, expected(preparation, layout).plain())
+                estimate = None if plain else expected(preparation, layout).plain()
+                describe(run, preparation, layout, estimate)
                 with _announced(run, settings, nodes, layout, watching):
                     return _run(run, lease, preparation, nodes, layout, watching)
 
@@ -109,11 +125,16 @@ def resume(
         catch_up(run)
         file = read_run_file(run)
         history = read_history(run.journal_file)
+        if file.plain and (trials or budget):
+            raise UserError(
+                f"{run.name} is a training without a search, which --trials and --budget cannot "
+                f"extend; search with `tuner tune --config {run.settings_file} --trials 20`"
+            )
         settings = extended(file.settings, history, trials, budget, address)
         settings, task = resolve(settings)
         with watching, mirrored(run, lease.is_ours, watching.note):
             watching.stage(f"resuming {run.name}")
-            preparation = prepare(settings, task, watching.stage)
+            preparation = _prepared(settings, task, watching, file.plain)
             check_same(run, preparation, file.facts)
             with _devices(preparation, run.where, watching) as (nodes, layout):
                 lease.check()
@@ -125,12 +146,23 @@ def resume(
                     return _run(run, lease, preparation, nodes, layout, watching)
 
 
+def _prepared(settings: Settings, task: Task, watcher: Watcher, plain: bool) -> Preparation:
+    preparation = prepare(settings, task, watcher.stage)
+    if not plain:
+        return preparation
+    from tuner.parameters import fields
+    from tuner.plain import one_point
+
+    return one_point(preparation, fields())
+
+
 @contextmanager
 def _devices(
     preparation: Preparation, storage: str, watcher: Watcher
 ) -> Iterator[tuple[tuple[Node, ...], Layout]]:
     """Ray, its hosts, each of them checked, and the slots laid out on them."""
     from tuner import hosts
+    from tuner.plain import spread_over
     from tuner.preflight import check_hosts
     from tuner.session import ray_session
 
@@ -139,7 +171,11 @@ def _devices(
     with ray_session(settings.address):
         there = hosts.staying(hosts.alive())
         ever = hosts.at_most(there) if settings.address else there
-        layout = slots_on(there, ever, settings)
+        layout = (
+            spread_over(there, preparation)
+            if preparation.plain
+            else slots_on(there, ever, settings)
+        )
         if len(there) > 1:
             watcher.stage(f"checking {len(there)} hosts")
         # A checkpoint holds the weights and Adam's two moments; then there is the exported model.
@@ -182,7 +218,22 @@ def _run(
     for warning in preparation.warnings:
         watcher.note(warning)
     watcher.aim(preparation.task.objective, preparation.direction)
+    if preparation.plain:
+        return _train(run, lease, preparation, nodes, watcher)
     reason, news = _search(run, lease, preparation, layout, watcher)
+    return _concluded(run, lease, preparation, nodes, reason, news, watcher)
+
+
+def _concluded(
+    run: Run,
+    lease: Lease,
+    preparation: Preparation,
+    nodes: tuple[Node, ...],
+    reason: Reason,
+    news: bool,
+    watcher: Watcher,
+) -> Result:
+    """The leaderboard, and the winner's model: made where there is none, or `news` of one."""
     history = read_history(run.journal_file)
     table = tuple(rows(history, preparation.direction))
     lease.check()
@@ -209,6 +260,8 @@ def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:
             f"no trial finished in {run.name}; give it more time: "
             f"tuner resume {shlex.quote(run.where)} --budget 30m"
         )
+    if len(table) == 1:
+        return f"the training of {run.name} failed: {errors[0]}"
     return f"no trial finished in {run.name}; {len(errors)} failed, the first with: {errors[0]}"
 
 
@@ -220,12 +273,9 @@ def _search(
 
     from tuner import growth, hosts
     from tuner.crews import CrewPlan
-    from tuner.ledger import Ledger
     from tuner.resources import room
-    from tuner.scheduler import Judge
     from tuner.search import run_search
     from tuner.slots import SlotPlan
-    from tuner.study import Study
 
     settings, data = preparation.settings, preparation.data
     grow = settings.slots == "auto"
@@ -234,28 +284,8 @@ def _search(
         done = journal.history.done
         if done >= settings.trials and journal.history.reason == "complete":
             return "complete", False
-        study = Study(
-            run.optuna_file,
-            run.name,
-            preparation.space,
-            preparation.direction,
-            settings.seed,
-            list(journal.history.records.values()),
-            layout.slots,
-        )
-        files = LeaderboardFiles(run, preparation.direction)
-        ledger = Ledger(
-            journal,
-            study,
-            Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
-            (watcher, files),
-            objective=preparation.task.objective,
-            direction=preparation.direction,
-            planned=settings.trials,
-            slots=min(layout.slots, room(there, layout)),
-            seconds=time_left(settings, journal.history),
-            attempts=settings.max_failures + 1,
-        )
+        slots = min(layout.slots, room(there, layout))
+        ledger = _ledger(run, preparation, journal, layout.slots, slots, watcher)
         watcher.stage("starting the slots")
         materials = preparation.materials(layout, data.train, data.selection)
         plan = SlotPlan(
@@ -280,6 +310,75 @@ def _search(
             wanted=growth.wanted(layout, there, grow, settings.trials) if settings.address else 0,
         )
         return reason, journal.history.done > done
+
+
+def _ledger(
+    run: Run,
+    preparation: Preparation,
+    journal: Journal,
+    most: int,
+    slots: int,
+    *watchers: SearchWatcher,
+) -> Ledger:
+    """The run's book, kept in `journal`: for `slots` trials at once, later perhaps for `most`."""
+    from tuner.ledger import Ledger
+    from tuner.scheduler import Judge
+    from tuner.study import Study
+
+    settings = preparation.settings
+    study = Study(
+        run.optuna_file,
+        run.name,
+        preparation.space,
+        preparation.direction,
+        settings.seed,
+        list(journal.history.records.values()),
+        most,
+    )
+    return Ledger(
+        journal,
+        study,
+        Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
+        (*watchers, LeaderboardFiles(run, preparation.direction)),
+        objective=preparation.task.objective,
+        direction=preparation.direction,
+        planned=settings.trials,
+        slots=slots,
+        seconds=time_left(settings, journal.history),
+        attempts=settings.max_failures + 1,
+    )
+
+
+def _train(
+    run: Run, lease: Lease, preparation: Preparation, nodes: tuple[Node, ...], watcher: Watcher
+) -> Result:
+    """The one training of a run without a search, and its export."""
+    from tuner.plain import train_alone
+
+    with _scratch(run) as folder:
+        with Journal.open(run.journal_file, lease.check) as journal:
+            trained = None
+            reason: Reason = "complete"
+            if not journal.history.done:
+                ledger = _ledger(run, preparation, journal, 1, 1)
+                trained = train_alone(ledger, run, preparation, nodes, folder, watcher, lease.check)
+                reason = ledger.close()
+        if trained is not None:
+            watcher.stage("exporting")
+            lease.check()
+            history = read_history(run.journal_file)
+            (row,) = rows(history, preparation.direction)
+            _export(run, preparation, row, history, trained.folder, trained.report.metrics)
+    return _concluded(run, lease, preparation, nodes, reason, False, watcher)
+
+
+@contextmanager
+def _scratch(run: Run) -> Iterator[Path]:
+    """A folder for a model on its way to the export; what a killed driver left of one goes."""
+    for leftover in run.folder.glob(".retraining-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".retraining-", dir=run.folder.absolute()) as folder:
+        yield Path(folder)
 
 
 def _retrain(
@@ -330,14 +429,12 @@ def _retrained(
     spread = f", on {layout.workers} workers" if layout.workers > 1 else ""
     rows_of_all = f"all {data.full_train.num_rows} training rows"
     watcher.stage(f"retraining {winner.trial} on {rows_of_all}{spread}")
-    for leftover in run.folder.glob(".retraining-*"):  # of a driver that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".retraining-", dir=run.folder.absolute()) as folder:
+    with _scratch(run) as folder:
         retrained = retrain(
             preparation.materials(layout, data.full_train, data.validation),
             winner.hyperparameters,
             layout,
-            Path(folder),
+            folder,
             watcher,
             local=settings.address is None,
             check=lease.check,
@@ -380,6 +477,7 @@ def _export(
         majority=data.majority["validation"],
         seed=preparation.settings.seed,
         versions=versions(),
+        searched=not preparation.plain,
     )
     export_model(
         trained,

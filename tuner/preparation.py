@@ -46,6 +46,8 @@ class Preparation:
     warnings: tuple[str, ...]
     choice: Choice | None = None
     """The search space that the model was given; None where it was named."""
+    plain: bool = False
+    """Whether there is no search: see `plain`."""
 
     @property
     def direction(self) -> Direction:

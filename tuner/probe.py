@@ -16,7 +16,6 @@ import numpy as np
 import ray
 from scipy.optimize import nnls
 
-from tuner.attempts import SCORING_ROWS, SCORING_TOKENS
 from tuner.batches import GroupedBatches, Numbers, Rows, scoring_batches
 from tuner.crews import CrewPlan
 from tuner.errors import SearchError
@@ -26,6 +25,7 @@ from tuner.mailbox import Order, Report
 from tuner.materials import Materials
 from tuner.preparation import Preparation
 from tuner.resources import Layout
+from tuner.scoring import SCORING_ROWS, SCORING_TOKENS
 
 SECONDS = 4.0
 """About how long the steps of one batch size are timed."""

@@ -31,6 +31,9 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something worth knowing that needs no answer."""
 
+    def say(self, text: str) -> None:
+        """What has come out so far, in a line."""
+
     def aim(self, objective: str, direction: Direction) -> None:
         """What the search is after."""
 
@@ -72,6 +75,8 @@ class Silent:
 
     def note(self, text: str) -> None: ...
 
+    def say(self, text: str) -> None: ...
+
     def aim(self, objective: str, direction: Direction) -> None: ...
 
     def search_started(self, planned: int, slots: int) -> None: ...
@@ -112,6 +117,10 @@ class Lines(Silent):
 
     def note(self, text: str) -> None:
         self._say(f"note: {text}")
+
+    def say(self, text: str) -> None:
+        self._ticked = time.monotonic()
+        self._say(text)
 
     def aim(self, objective: str, direction: Direction) -> None:
         self._objective, self._direction = objective, direction

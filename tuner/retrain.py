@@ -1,4 +1,4 @@
-"""The best configuration on the full training split, with every device, scored once on validation.
+"""One configuration on the full training split, with every device, scored on validation.
 
 The same train loop as a trial's. Knows nothing of Optuna, of slots' scheduling or of the export.
 """
@@ -9,7 +9,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
@@ -35,8 +35,8 @@ _PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """The retrained model: its folder (config and safetensors) and its report on validation."""
+class Trained:
+    """A trained model: its folder (config and safetensors) and its last report."""
 
     folder: Path
     report: Report
@@ -52,15 +52,46 @@ def retrain(
     local: bool,
     check: Callable[[], None] = lambda: None,
     handover: str | None = None,
-) -> Retrained:
-    """Train `configuration` on `materials.train`, score `materials.selection` at the end, and save
-    the model under `folder`.
+) -> Trained:
+    """Train `configuration` once more, on `materials.train`, and score `materials.selection` at the
+    end: `train` for a search's best. Raises SearchError when the training fails.
+    """
+    done = train(
+        materials,
+        Order("retraining", configuration, rungs=1),
+        layout,
+        folder,
+        watcher,
+        local=local,
+        check=check,
+        handover=handover,
+    )
+    if done.report.kind == "failed":
+        raise SearchError(
+            f"the best configuration failed when it was retrained on all rows: {done.report.error}"
+        )
+    return done
 
-    `materials` hold the full training split and the validation split, and are made for `layout`'s
-    threads and GPUs; `local` says that the devices are this process's own. `check` is called now
-    and then, and raises when there is no point in going on. `handover` is a URI through which the
-    model comes when `folder` is not one that every host sees. Raises SearchError when the training
-    fails, CrewLost when one of its workers is gone.
+
+def train(
+    materials: Materials,
+    order: Order,
+    layout: Layout,
+    folder: Path,
+    watcher: Watcher,
+    *,
+    local: bool,
+    hear: Callable[[Report], None] = lambda report: None,
+    check: Callable[[], None] = lambda: None,
+    handover: str | None = None,
+) -> Trained:
+    """Run `order` on `materials`, which hold the full training split and the validation split, and
+    save the model under `folder`, unless the training failed.
+
+    `materials` are made for `layout`'s threads and GPUs; `local` says that the devices are this
+    process's own. `hear` gets the reports at the rungs. `check` is called now and then, and raises
+    when there is no point in going on. `handover` is a URI through which the model comes when
+    `folder` is not one that every host sees. Raises CrewLost when one of its workers is gone.
     """
     plan = CrewPlan(
         (ray.put(materials),),
@@ -71,16 +102,12 @@ def retrain(
         patience=_PATIENCE,
     )
     model = folder / "model"
-    order = Order("retraining", configuration, rungs=1, ticks=_TICK, save_to=handover or str(model))
+    order = replace(order, ticks=_TICK, save_to=handover or str(model))
     with _threads_as_before():
-        report = _last_report(plan, order, watcher, check)
-    if report.kind == "failed":
-        raise SearchError(
-            f"the best configuration failed when it was retrained on all rows: {report.error}"
-        )
-    if handover is not None:
+        report = _last_report(plan, order, watcher, hear, check)
+    if handover is not None and report.kind != "failed":
         _take_over(handover, model)
-    return Retrained(model, report)
+    return Trained(model, report)
 
 
 def _take_over(uri: str, model: Path) -> None:
@@ -91,16 +118,22 @@ def _take_over(uri: str, model: Path) -> None:
 
 
 def _last_report(
-    plan: CrewPlan, order: Order, watcher: Watcher, check: Callable[[], None]
+    plan: CrewPlan,
+    order: Order,
+    watcher: Watcher,
+    hear: Callable[[Report], None],
+    check: Callable[[], None],
 ) -> Report:
     crew = Crew(plan)
     try:
         crew.give(order)
-        report = crew.next_report()
-        while report.kind == "tick":
+        while (report := crew.next_report()).kind in ("tick", "rung"):
             check()
-            watcher.tick(report.step, report.total_steps, _left(report))
-            report = crew.next_report()
+            if report.kind == "rung":
+                hear(report)
+                crew.say("go")
+            else:
+                watcher.tick(report.step, report.total_steps, seconds_left(report))
         return report
     finally:
         crew.close()
@@ -121,8 +154,8 @@ def _threads_as_before() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = variable
 
 
-def _left(report: Report) -> float | None:
-    """Seconds left, when there is something to go by."""
+def seconds_left(report: Report) -> float | None:
+    """Seconds until a training's end, when there is something to go by."""
     if not report.step:
         return None
     return report.total_seconds * (report.total_steps - report.step) / report.step

@@ -60,6 +60,24 @@ STORAGE = "TUNER_STORAGE"
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 
 
+_NO_SEARCH: dict[str, Any] = {
+    "fraction": 1.0,
+    "select_on": "validation",
+    "trials": 1,
+    "budget": None,
+    "scheduler": "none",
+    "rungs": 1,
+    "slots": 1,
+    "workers_per_trial": 1,
+    "retrain": True,
+}
+OF_A_SEARCH = frozenset(_NO_SEARCH)
+"""The settings that say nothing about a training without a search."""
+
+TRAINING = "training"
+"""The `kind` in the run.yaml of a training without a search."""
+
+
 class SettingError(UserError):
     """A setting cannot be used; `key` is its name."""
 
@@ -231,6 +249,10 @@ class Settings(BaseModel):
         """As plain data: `Settings(**settings.plain()) == settings`."""
         return self.model_dump(mode="python")
 
+    def without_search(self) -> Settings:
+        """Of one training on all training rows, whatever these say of a search."""
+        return self.model_copy(update=_NO_SEARCH)
+
     def resolved(self, **changes: Any) -> Settings:
         """With `changes`, and with local paths made absolute, so that any folder can repeat it."""
         values = {**self.plain(), **changes}
@@ -323,6 +345,11 @@ class RunFile:
 
     settings: Settings
     facts: Mapping[str, Any]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the run is a training without a search."""
+        return self.facts.get("kind") == TRAINING
 
 
 def write_run_file(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:

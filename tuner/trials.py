@@ -18,6 +18,7 @@ from tuner.hyperparameters import (
     Rung,
     Value,
     cut_batch,
+    epoch_ends,
     rungs,
     total_steps,
 )
@@ -57,7 +58,7 @@ class Trial:
     """What is known of a trial over all attempts at it.
 
     `most` bounds the rows a worker takes in a pass, `told` is the step of the last rung that was
-    reported, `place` the point this rank has come to.
+    reported, `epoch` the steps of an epoch, `place` the point this rank has come to.
     """
 
     order: Order
@@ -65,6 +66,7 @@ class Trial:
     clock: Clock = field(default_factory=Clock)
     most: int | None = None
     steps: int = 0
+    epoch: int = 0
     batch: Batch | None = None
     step: int = 0
     told: int = 0
@@ -81,6 +83,7 @@ class Trial:
         """Lay the schedule out over `rows` training rows and cut the batch."""
         effective = int(self.configuration[BATCH])
         self.steps = total_steps(rows, effective, float(self.configuration[EPOCHS]))
+        self.epoch = total_steps(rows, effective, 1)
         self.batch = cut_batch(effective, self.workers, self.most)
         return self.batch
 
@@ -102,7 +105,8 @@ class Trial:
         return -(-micro // 2) if micro > 1 else None
 
     def rungs(self) -> tuple[Rung, ...]:
-        return rungs(self.steps, self.order.rungs)
+        count = self.order.rungs
+        return rungs(self.steps, count) if count else epoch_ends(self.steps, self.epoch)
 
     def mark(self, place: str) -> None:
         self.place = place

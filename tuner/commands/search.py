@@ -1,4 +1,4 @@
-"""The commands that drive a run: tune, plan, resume."""
+"""The commands that drive a run: tune, train, plan, resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from tuner.commands import DONE, FAILED, Storage, Which, app
 from tuner.errors import UserError
-from tuner.options import settings_command
+from tuner.options import settings_command, training_command
 from tuner.settings import Settings, parse_duration, read_run_file
 
 if TYPE_CHECKING:
@@ -25,6 +25,22 @@ def tune(settings: Settings) -> int:
     from tuner import pipeline, progress
 
     return _conclude(pipeline.tune(settings, progress.watcher(sys.stdout)))
+
+
+@app.command()
+@training_command
+def train(settings: Settings) -> int:
+    """Train one configuration on all training rows, without a search, and export the model.
+
+    What --set leaves open comes from the first start point of the search space (for --space auto,
+    the space that suits the model), and the seed from --seed; a note says which. After each epoch
+    the validation rows are scored, and as many of the training rows. Nothing is chosen: the model
+    is that of the end of the schedule. Settings of a search in the file of --config are passed
+    over.
+    """
+    from tuner import pipeline, progress
+
+    return _conclude(pipeline.train(settings, progress.watcher(sys.stdout)))
 
 
 @app.command()
@@ -116,18 +132,22 @@ def _closing(result: Result) -> list[str]:
     if result.interrupted:
         return [*lines, f"go on      tuner resume {where}{on}"]
     if best is not None:
-        lines.append(f"winner     {best.trial}: {configuration(best.hyperparameters)}")
+        name = "trained" if file.plain else "winner"
+        lines.append(f"{name:11}{best.trial}: {configuration(best.hyperparameters)}")
     lines += comparison(file.facts, read_history(run.journal_file))
     if result.metrics is not None and result.model_dir is not None:
+        how = "trained" if file.plain else "retrained"
         facts = file.facts.get("data") or {}
         majority = (facts.get("majority") or {}).get("validation") or {}
         lines += [
-            f"validation {_scores(result.metrics)}, retrained on all training rows",
+            f"validation {_scores(result.metrics)}, {how} on all training rows",
             f"           {_scores(majority)} for always the majority class (or the mean)",
             f"model      {result.model_dir}",
             f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
             f"predict    tuner predict {where} --input FILE --output predictions.tsv",
         ]
+    if file.plain:
+        return lines
     return [*lines, f"extend     tuner resume {where}{on} --trials {len(result.rows) * 2}"]
 
 
