@@ -21,7 +21,14 @@ from tuner import checkpoints
 from tuner.batches import GroupedBatches
 from tuner.checkpoints import Progress
 from tuner.errors import CrewLost, Preempted, TunerError
-from tuner.hyperparameters import SEED, Rung
+from tuner.hyperparameters import (
+    CLASSIFIER_DROPOUT,
+    LAYER_DECAY,
+    REINIT_LAYERS,
+    SEED,
+    Configuration,
+    Rung,
+)
 from tuner.mailbox import Report, Word
 from tuner.materials import Materials
 from tuner.models import build_model
@@ -50,6 +57,12 @@ class _Told:
     bad_loss: float
     unsaved: float
     notice: Notice | None
+
+
+def shape(configuration: Configuration) -> dict[str, Any]:
+    """What a configuration says about building the model, as `build_model` takes it."""
+    names = (REINIT_LAYERS, CLASSIFIER_DROPOUT)
+    return {name: configuration[name] for name in names if name in configuration}
 
 
 @contextmanager
@@ -128,7 +141,7 @@ class Attempt:
             torch.set_num_threads(materials.threads)
             self.trainer = SlotTrainer(
                 args=arguments,
-                model_init=partial(build_model, materials.weights),
+                model_init=partial(build_model, materials.weights, **shape(configuration)),
                 rows=rows,
                 padding=materials.padding,
                 batches=GroupedBatches(
@@ -138,6 +151,7 @@ class Attempt:
                 callback=StepEnd(self._begin, partial(trial.mark, "update"), self._after_step),
                 keep=self._keep_checkpoint,
                 mark=trial.mark,
+                layer_decay=float(configuration.get(LAYER_DECAY, 1.0)),
             )
             try:
                 if resume_from is not None:

@@ -21,6 +21,13 @@ BATCH = "per_device_train_batch_size"
 SEED = "seed"
 LEARNING_RATE = "learning_rate"
 
+LAYER_DECAY = "layerwise_lr_decay"
+REINIT_LAYERS = "reinit_layers"
+CLASSIFIER_DROPOUT = "classifier_dropout"
+OUR_OWN: dict[str, type] = {LAYER_DECAY: float, REINIT_LAYERS: int, CLASSIFIER_DROPOUT: float}
+"""Hyperparameters that `TrainingArguments` does not have, with their types; see `layers`. Each does
+nothing where it is left out."""
+
 REDUCTION = 3
 """ASHA's reduction factor: a rung lets a third through, and the next takes three times as long."""
 

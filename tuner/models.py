@@ -31,6 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from tuner import layers
 from tuner.errors import UserError
 from tuner.settings import DEFAULT_MODEL, TINY
 from tuner.tasks import Task
@@ -136,12 +137,20 @@ def _tiny_base(task: Task, texts: Iterable[str]) -> Base:
     return Base(weights, tokenizer, config.max_position_embeddings, TINY)
 
 
-def build_model(weights: Weights, dropout: float | None = None) -> PreTrainedModel:
+def build_model(
+    weights: Weights,
+    dropout: float | None = None,
+    *,
+    reinit_layers: int = 0,
+    classifier_dropout: float | None = None,
+) -> PreTrainedModel:
     """A fresh model on the CPU, in fp32, ready to be trained.
 
     Called after seeding: what the base model lacks (the head; everything for `tiny`) is drawn from
     torch's global generator, so equal states of it give equal models, bit for bit. The arrays of
-    `weights` are copied: they may be read-only, and shared. `dropout` replaces every dropout rate.
+    `weights` are copied: they may be read-only, and shared. `dropout` replaces every dropout rate,
+    `classifier_dropout` the one before the classifier. The weights of the top `reinit_layers`
+    layers are drawn anew, too (`layers.drop_top`).
     """
     values = json.loads(weights.config)
     config = CONFIG_MAPPING[values["model_type"]].from_dict(values)
@@ -152,12 +161,25 @@ def build_model(weights: Weights, dropout: float | None = None) -> PreTrainedMod
         network: PreTrainedModel = cls(config)
     else:
         state = {name: torch.tensor(array) for name, array in weights.state.items()}
+        if reinit_layers:
+            state = layers.drop_top(blank_model(weights), state, reinit_layers)
         with quietly():
             network = cls.from_pretrained(
                 None, config=config, state_dict=state, dtype=torch.float32
             )
+    if classifier_dropout is not None:
+        for module in layers.head_dropouts(network):
+            module.p = classifier_dropout
     network.train()
     return network
+
+
+def blank_model(weights: Weights) -> PreTrainedModel:
+    """The model's structure, without memory for its weights."""
+    values = json.loads(weights.config)
+    config = CONFIG_MAPPING[values["model_type"]].from_dict(values)
+    with torch.device("meta"):
+        return _sequence_classifier(config)(config)
 
 
 def label_maps(task: Task) -> tuple[dict[int, str], dict[str, int]]:

@@ -1,4 +1,5 @@
-"""Which of Hugging Face's `TrainingArguments` a trial may set, of what type, within what bounds.
+"""Which of Hugging Face's `TrainingArguments` a trial may set, of what type, within what bounds;
+and the few hyperparameters of our own beside them.
 
 The types come from the installed transformers, imported only when they are asked for. Knows
 nothing of search spaces.
@@ -16,12 +17,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.errors import UserError, suggestion
-from tuner.hyperparameters import BATCH, EPOCHS, LEARNING_RATE, SEED, Value
+from tuner.hyperparameters import (
+    BATCH,
+    CLASSIFIER_DROPOUT,
+    EPOCHS,
+    LAYER_DECAY,
+    LEARNING_RATE,
+    OUR_OWN,
+    REINIT_LAYERS,
+    SEED,
+    Value,
+)
 
 Fields = Mapping[str, type]
 """Names that a trial may set to their types: bool, int, float, str, or an Enum of the names."""
 
-WHOLE = frozenset({BATCH, SEED})
+WHOLE = frozenset({BATCH, SEED, REINIT_LAYERS})
 """The fields that take whole numbers only, whatever the version of transformers."""
 
 
@@ -60,6 +71,9 @@ _BOUNDS: dict[str, Bounds] = {
     "max_grad_norm": _NATURAL,
     "label_smoothing_factor": _SHARE,
     "neftune_noise_alpha": _POSITIVE,
+    LAYER_DECAY: Bounds("must be above 0 and at most 1", low=0, high=1, above=True),
+    REINIT_LAYERS: _NATURAL,
+    CLASSIFIER_DROPOUT: _SHARE,
 }
 _ALLOWED = (
     *_BOUNDS,
@@ -139,7 +153,14 @@ _UNFIT: dict[tuple[str, str], str] = {
     ("lr_scheduler_type", "reduce_lr_on_plateau"): "it needs evaluations between the rungs",
     ("lr_scheduler_type", "greedy"): "it needs evaluations between the rungs",
 }
-_SHORT = {"lr": LEARNING_RATE, "epochs": EPOCHS, "batch_size": BATCH, "warmup": "warmup_steps"}
+_SHORT = {
+    "lr": LEARNING_RATE,
+    "epochs": EPOCHS,
+    "batch_size": BATCH,
+    "warmup": "warmup_steps",
+    "llrd": LAYER_DECAY,
+    "layerwise_lr_decay_power": LAYER_DECAY,
+}
 """What people call them."""
 
 
@@ -163,7 +184,7 @@ def fields() -> dict[str, type]:
         kind = _scalar(hints[field.name]) if field.name in _ALLOWED else None
         if kind is not None:
             found[field.name] = kind
-    return found
+    return found | OUR_OWN
 
 
 def _scalar(hint: object) -> type | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.errors import UserError
 from tuner.history import Direction
 from tuner.hub import probe_hub
-from tuner.hyperparameters import BATCH
+from tuner.hyperparameters import BATCH, LAYER_DECAY, OUR_OWN, REINIT_LAYERS
 from tuner.kinds import Choice, Kind, choose, choose_here
 from tuner.settings import AUTO, DEFAULT_MODEL, TINY, Settings
 from tuner.sources import read_split
@@ -119,6 +119,7 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
     warnings = check_rows(task, splits)
     say(f"loading the model {Path(str(settings.model)).name}")
     base = load_base(str(settings.model), task, lambda: _texts(task, splits["train"]))
+    fit = _check_layers(space, base)
     data = prepare_data(
         task,
         splits,
@@ -130,7 +131,7 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
         seed=settings.seed,
         progress=say,
     )
-    notes = (*_said(choice), *warnings, *data.notes)
+    notes = (*_said(choice), *fit, *warnings, *data.notes)
     return Preparation(settings, task, space, base, data, notes, choice)
 
 
@@ -159,6 +160,28 @@ def _read(task: Task, settings: Settings, say: Callable[[str], None]) -> dict[st
 def _texts(task: Task, rows: Any) -> Iterator[str]:
     for column in task.text_columns:
         yield from rows[column].to_pylist()
+
+
+def _check_layers(space: Space, base: Base) -> list[str]:
+    """Whether the model has the layers that the space's hyperparameters are about; what to know."""
+    from tuner.layers import refusal
+    from tuner.models import blank_model
+
+    mine = [parameter for parameter in space.parameters if parameter.name in OUR_OWN]
+    network = blank_model(base.weights) if mine else None
+    for parameter in mine:
+        off = (parameter.name, parameter.values) in ((LAYER_DECAY, (1,)), (REINIT_LAYERS, (0,)))
+        why = (
+            None if off or network is None else refusal(network, parameter.name, parameter.greatest)
+        )
+        if why is not None:
+            raise UserError(
+                f"the space {space.name} sets {parameter.name}, which the model {base.name} cannot "
+                f"have: {why}; leave it out, or give less, or another --model"
+            )
+    if base.weights.state is None and any(p.name == REINIT_LAYERS for p in mine):
+        return [f"{REINIT_LAYERS} changes nothing: {base.name} is trained from scratch"]
+    return []
 
 
 def _check_batches(space: Space, workers: int) -> None:

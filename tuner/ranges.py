@@ -64,6 +64,12 @@ class Parameter:
         values = (self.low,) if self.values is None else self.values
         return min((value for value in values if isinstance(value, int | float)), default=math.inf)
 
+    @property
+    def greatest(self) -> float:
+        """The greatest number that can be drawn; minus infinity where there are words only."""
+        values = (self.high,) if self.values is None else self.values
+        return max((value for value in values if isinstance(value, int | float)), default=-math.inf)
+
     def holds(self, value: Value) -> bool:
         """Whether the parameter can take `value`."""
         if self.values is not None:

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 
 from tuner.batches import Feed, GroupedBatches, Numbers, Padding, Rows, padded
-from tuner.hyperparameters import BATCH, EPOCHS, SEED, Batch, Configuration
+from tuner.hyperparameters import BATCH, EPOCHS, OUR_OWN, SEED, Batch, Configuration
+from tuner.layers import spread_rates
 from tuner.losses import Losses, row_losses
 from tuner.stores import is_uri, open_store, patiently
 
@@ -55,7 +56,7 @@ def training_arguments(
     Raises what TrainingArguments raises: TypeError for an unknown name, ValueError for a bad value.
     """
     chosen: dict[str, Any] = {
-        **configuration,
+        **{name: value for name, value in configuration.items() if name not in OUR_OWN},
         EPOCHS: float(configuration[EPOCHS]),
         SEED: int(configuration[SEED]),
         BATCH: batch.micro,
@@ -125,7 +126,8 @@ class SlotTrainer(Trainer):
     those of the global batch's mean loss on any number of workers and passes, short batches too.
 
     `keep` is called on every rank when a checkpoint is due, and calls `write_checkpoint` on rank 0.
-    `mark` is told the point of the trial that this rank has come to.
+    `mark` is told the point of the trial that this rank has come to. `layer_decay` is as in
+    `layers.rate_shares`.
     """
 
     loss_is_scaled_for_ga = True
@@ -142,6 +144,7 @@ class SlotTrainer(Trainer):
         callback: TrainerCallback,
         keep: Callable[[], None],
         mark: Callable[[str], None],
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__(
             args=args,
@@ -159,6 +162,7 @@ class SlotTrainer(Trainer):
         self.losses = Losses(args.device)
         self._keep = keep
         self._mark = mark
+        self._layer_decay = layer_decay
         self._passes = 0
         self._random_states: Sequence[tuple[str, bytes]] = ()
         self._checkpoint_folder: str | None = None
@@ -167,6 +171,14 @@ class SlotTrainer(Trainer):
         """Our batches, kept from accelerate: each rank's sampler yields that rank's own part."""
         rows: Any = self.train_dataset
         return _EpochLoader(rows, batch_sampler=self.batches, collate_fn=_as_is)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Hugging Face's, with smaller rates for lower layers where `layer_decay` is below 1."""
+        fresh = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if fresh and self._layer_decay < 1:
+            spread_rates(optimizer, self.network, self._layer_decay)
+        return optimizer
 
     def compute_loss(
         self,
