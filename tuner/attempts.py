@@ -141,7 +141,7 @@ class Attempt:
             torch.set_num_threads(materials.threads)
             self.trainer = SlotTrainer(
                 args=arguments,
-                model_init=partial(build_model, materials.weights, **shape(configuration)),
+                model_init=lambda: build_model(materials.weights, **shape(configuration)),
                 rows=rows,
                 padding=materials.padding,
                 batches=GroupedBatches(
