@@ -36,6 +36,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "regression": ({"rows": 5003, "regression": True}, {**LARGE, "learning_rate": 0.02}),
     "accumulation": ({"rows": 5003, "most_tokens": 150}, LARGE),
     "smoothing": ({"rows": 64}, {**SMALL, "label_smoothing_factor": 0.2}),
+    "layers": ({"rows": 64}, {**SMALL, "layerwise_lr_decay": 0.3, "classifier_dropout": 0.0}),
     "one row left": ({"rows": 15}, SMALL),
     "one row left, accumulated": ({"rows": 15, "most_tokens": 24}, SMALL),
 }
@@ -50,8 +51,8 @@ class Watched:
         self.fed: list[int] = []
         build, feed = attempts.build_model, Feed.__getitem__
 
-        def watched_build(weights: Any) -> Any:
-            self.models.append(build(weights))
+        def watched_build(weights: Any, **shape: Any) -> Any:
+            self.models.append(build(weights, **shape))
             return self.models[-1]
 
         def watched_feed(data: Feed, part: Any) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from tests.glue_files import write_rte
 from tests.test_commands import Said, command
 from tests.toy import go, numbers, toy_materials
 from tuner.bench import Bench
@@ -42,8 +44,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(storage: Path) -> Said:
     sets = [part for item in GIVEN for part in ("--set", item)]
-    options = ["--task", "demo", "--seed", "5", "--name", "one", "--storage", str(storage)]
-    return command("train", *options, *sets)
+    data = str(write_rte(storage / "glue"))
+    options = ["--task", "rte", "--data", data, "--model", "tiny", "--seed", "5", "--name", "one"]
+    return command("train", *options, "--storage", str(storage), *sets)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def run(trained: Said, storage: Path) -> Run:
 
 def test_each_epoch_is_a_line_with_both_losses_scores_and_its_time(trained: Said, run: Run) -> None:
     lines = [line for line in trained.out.splitlines() if line.startswith("epoch ")]
-    assert [line[:8] for line in lines] == ["epoch 1:", "epoch 2:"]
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
     for line, score in zip(
         lines, read_history(run.journal_file).records["t000"].scores, strict=True
     ):
@@ -144,8 +147,6 @@ def test_scoring_training_rows_changes_nothing_in_the_training() -> None:
 
 
 def preparation(settings: Settings, space: str) -> Preparation:
-    from typing import Any, cast
-
     nothing = cast(Any, None)
     settings = settings.without_search().model_copy(update={"space": space})
     read = load_space(space, fields(), settings.set)

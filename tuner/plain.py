@@ -6,6 +6,7 @@ It keeps the same records as a search of one trial. Knows nothing of Optuna, nor
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from tuner import checkpoints, hosts
 from tuner.errors import CrewLost, Preempted, UserError
 from tuner.headings import duration
 from tuner.history import Record
-from tuner.hyperparameters import BATCH, SEED
+from tuner.hyperparameters import BATCH, EPOCHS, SEED
 from tuner.ledger import Ledger
 from tuner.mailbox import Order, Report
 from tuner.parameters import Fields
@@ -109,13 +110,13 @@ def _train(
     workers = f", on {layout.workers} workers" if layout.workers > 1 else ""
     watcher.stage(f"training on all {data.full_train.num_rows:,} training rows{workers}")
     slot = f"{socket.gethostname()}:{os.getpid()}"
-    before = Report(record.name, "tick")
+    before, epochs = Report(record.name, "tick"), math.ceil(float(record.configuration[EPOCHS]))
 
     def hear(report: Report) -> None:
         nonlocal before
         ledger.result(report, slot)
         if report.kind != "failed":
-            watcher.say(epoch_line(report, before))
+            watcher.say(epoch_line(report, before, epochs))
         before = report
 
     trained = train(
@@ -143,15 +144,15 @@ def _train(
     return trained if trained.report.kind == "end" else None
 
 
-def epoch_line(report: Report, before: Report) -> str:
-    """What an epoch came to; `before` is the report at the end of the one before it."""
+def epoch_line(report: Report, before: Report, epochs: int) -> str:
+    """What an epoch came to; `before` is the report at the end of the one before it, if any."""
     train = [f"loss {report.train_loss:.4f}", *_listed(report.train_metrics)]
     validation = [f"loss {report.loss:.4f}", *_listed(report.metrics)]
     trained = report.train_seconds - before.train_seconds
     scored = report.eval_seconds - before.eval_seconds
     return (
-        f"epoch {report.level}: train {', '.join(train)}; validation {', '.join(validation)}; "
-        f"{duration(trained)} training, {duration(scored)} scoring"
+        f"epoch {report.level} of {epochs}: train {', '.join(train)}; "
+        f"validation {', '.join(validation)}; {duration(trained)} training, {duration(scored)} scoring"
     )
 
 
