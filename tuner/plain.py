@@ -152,7 +152,8 @@ def epoch_line(report: Report, before: Report, epochs: int) -> str:
     scored = report.eval_seconds - before.eval_seconds
     return (
         f"epoch {report.level} of {epochs}: train {', '.join(train)}; "
-        f"validation {', '.join(validation)}; {duration(trained)} training, {duration(scored)} scoring"
+        f"validation {', '.join(validation)}; "
+        f"{duration(trained)} training, {duration(scored)} scoring"
     )
 
 

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from tuner.errors import UserError, suggestion
 from tuner.headings import Heading, heading_lines
-from tuner.hyperparameters import BATCH, EPOCHS, LEARNING_RATE, SEED, Value
+from tuner.hyperparameters import (
+    BATCH,
+    CLASSIFIER_DROPOUT,
+    EPOCHS,
+    LAYER_DECAY,
+    LEARNING_RATE,
+    REINIT_LAYERS,
+    SEED,
+    Value,
+)
 from tuner.leaderboard import Row, csv_text, json_text
 
 if TYPE_CHECKING:
@@ -31,6 +40,9 @@ SHORT = {
     "lr_scheduler_type": "schedule",
     "label_smoothing_factor": "smoothing",
     "max_grad_norm": "clip",
+    LAYER_DECAY: "layer decay",
+    REINIT_LAYERS: "reinit",
+    CLASSIFIER_DROPOUT: "dropout",
 }
 """How hyperparameters are called where room is short."""
 
