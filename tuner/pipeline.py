@@ -128,7 +128,7 @@ def resume(
         if file.plain and (trials or budget):
             raise UserError(
                 f"{run.name} is a training without a search, which --trials and --budget cannot "
-                f"extend; search with `tuner tune --config {run.settings_file} --trials 20`"
+                f"extend; start a search with `tuner tune --task {file.settings.task}`"
             )
         settings = extended(file.settings, history, trials, budget, address)
         settings, task = resolve(settings)
