@@ -254,7 +254,9 @@ def _codes(task: Task, splits: Mapping[str, pa.Table]) -> dict[str, Numbers]:
         ]
         # The first text's length says where the second one begins.
         sizes = pc.utf8_length(texts[0]).cast(pa.large_string())
-        joined += pc.binary_join_element_wise(sizes, *texts, " ").chunks
+        joined += pc.binary_join_element_wise(
+            sizes, *texts, pa.scalar(" ", pa.large_string())
+        ).chunks
     coded = pa.chunked_array(joined, pa.large_string()).combine_chunks().dictionary_encode()
     codes: Numbers = coded.indices.to_numpy().astype(np.int64)
     ends = np.cumsum([rows.num_rows for rows in splits.values()])
