@@ -20,6 +20,7 @@ SETTINGS = {
     # nearly full, whoever filled them; a test must not hang on its neighbours.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_local_fs_capacity_threshold": "0.999",
+    "TUNER_CACHE": "off",
     "TERM": "dumb",
     "NO_COLOR": "1",
     "COLUMNS": "120",

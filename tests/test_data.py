@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from tuner.data import Prepared, choose_rows, fingerprint, prepare_data
 from tuner.errors import UserError
 from tuner.models import load_base
+from tuner.progress import Silent
 from tuner.tasks import Task, find_task
 
 RTE, COLA, STSB, MNLI = map(find_task, ("rte", "cola", "stsb", "mnli"))
@@ -62,7 +63,7 @@ def prepared(
         "select_on": "holdout",
         "max_length": None,
         "seed": 0,
-        "progress": lambda line: None,
+        "progress": Silent(),
     }
     return prepare_data(task, splits, tokenizer, **{**settings, **changes})
 
@@ -277,23 +278,6 @@ def test_a_length_that_cannot_be_is_an_error(
 ) -> None:
     with pytest.raises(UserError, match=f"max_length is {max_length}, but must .* 8 and the 128"):
         prepared(tokenizer, splits, max_length=max_length)
-
-
-def test_large_data_is_tokenised_in_chunks_that_are_told(
-    tokenizer: PreTrainedTokenizerFast, splits: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = prepared(tokenizer, splits)
-    monkeypatch.setattr("tuner.data._CHUNK", 150)
-    said: list[str] = []
-    parts = prepared(tokenizer, splits, progress=said.append)
-    assert said == [
-        "tokenised 150 of 400 train rows",
-        "tokenised 300 of 400 train rows",
-        "tokenised 400 train rows",
-        "tokenised 50 validation rows",
-    ]
-    for name in ("train", "selection", "full_train", "validation"):
-        assert getattr(parts, name).equals(getattr(whole, name))
 
 
 def test_a_fingerprint_is_of_texts_and_labels_and_nothing_else() -> None:

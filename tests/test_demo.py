@@ -14,6 +14,7 @@ import torch
 from tuner.data import prepare_data
 from tuner.demo import Split, demo_rows
 from tuner.models import build_model, load_base
+from tuner.progress import Silent
 from tuner.sources import read_split
 from tuner.tasks import find_task
 
@@ -95,7 +96,7 @@ def tiny_model_accuracy(epochs: int, rate: float, batch: int) -> float:
         select_on="holdout",
         max_length=None,
         seed=0,
-        progress=lambda line: None,
+        progress=Silent(),
     )
 
     def padded(table: pa.Table, column: str) -> torch.Tensor:

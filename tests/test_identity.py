@@ -13,6 +13,7 @@ from tuner.errors import UserError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended
 from tuner.preparation import prepare, resolve
+from tuner.progress import Silent
 from tuner.resources import Layout
 from tuner.runs import Run
 from tuner.settings import Settings, read_run_file
@@ -22,7 +23,7 @@ LAYOUT = Layout(slots=1, workers=1, cpus=1, gpus=0, threads=1)
 
 def prepared(data, **changes):
     settings, task = resolve(Settings(task="rte", model="tiny", data=str(data), **changes))
-    preparation = prepare(settings, task, lambda text: None)
+    preparation = prepare(settings, task, Silent())
     weights = replace(toy_weights(2), state={"w": np.arange(6, dtype=np.float32).reshape(2, 3)})
     return replace(preparation, base=replace(preparation.base, weights=weights))
 

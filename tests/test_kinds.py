@@ -13,6 +13,7 @@ from tuner.identity import describe
 from tuner.kinds import Kind, choose, choose_here
 from tuner.models import read_config
 from tuner.preparation import prepare, resolve
+from tuner.progress import Silent
 from tuner.resources import Layout
 from tuner.runs import Run
 from tuner.settings import Settings, read_run_file
@@ -93,7 +94,7 @@ def test_what_cannot_be_read_here_is_left_to_whoever_loads_it(
 def test_the_space_of_a_run_is_written_down_by_name_with_the_reason(tmp_path: Path) -> None:
     data = str(write_rte(tmp_path / "glue"))
     settings, task = resolve(Settings(task="rte", model="tiny", data=data))
-    preparation = prepare(settings, task, lambda text: None)
+    preparation = prepare(settings, task, Silent())
     assert preparation.space.name == preparation.settings.space == "demo"
     assert "the search space is demo, for the built-in tiny model" in preparation.warnings
     run = Run(tmp_path / "r")
@@ -103,7 +104,7 @@ def test_the_space_of_a_run_is_written_down_by_name_with_the_reason(tmp_path: Pa
     assert file.settings.space == "demo"
     assert file.facts["space_chosen_for"] == "the built-in tiny model"
     # Whoever goes on with the run, or repeats it, names the space: nothing is chosen again.
-    named = prepare(*resolve(file.settings), lambda text: None)
+    named = prepare(*resolve(file.settings), Silent())
     assert named.choice is None
     assert named.space == preparation.space
 

@@ -25,6 +25,7 @@ from tuner.layers import rate_shares, refusal, stack
 from tuner.models import Weights, build_model
 from tuner.parameters import check_value, fields
 from tuner.preparation import prepare, resolve
+from tuner.progress import Silent
 from tuner.settings import Settings
 from tuner.training import SlotTrainer, training_arguments
 
@@ -255,7 +256,7 @@ def test_a_model_that_cannot_have_them_is_refused_before_the_search(tmp_path: Pa
 
     def notes(**ours: Any) -> tuple[str, ...]:
         settings, task = resolve(Settings(task="rte", model="tiny", data=data, set=ours))
-        return prepare(settings, task, lambda text: None).warnings
+        return prepare(settings, task, Silent()).warnings
 
     with pytest.raises(
         UserError, match="reinit_layers, which the model tiny cannot have: 3 layers"

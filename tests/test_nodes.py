@@ -280,8 +280,10 @@ class Felling(Silent):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def tick(self, step: int, total: int, seconds_left: float | None) -> None:
-        if step:
+    def tick(
+        self, step: int, total: int, seconds_left: float | None, unit: str = "step"
+    ) -> None:
+        if step and unit == "step":
             self.fell()
 
 

@@ -110,7 +110,10 @@ def test_ticks_of_one_training_are_lines_only_now_and_then() -> None:
         for step in range(5):
             lines.tick(1000 * step, 5000, None if step == 0 else 90.0)
     assert len(_lines(seldom)) == 1
-    assert _lines(often)[1:3] == ["step 0 of 5,000", "step 1,000 of 5,000, about 90 s left"]
+    assert _lines(often)[1:3] == [
+        "step 0 of 5,000 (0 %)",
+        "step 1,000 of 5,000 (20 %), about 90 s left",
+    ]
 
 
 @pytest.mark.parametrize("kind", [Lines, Live])
@@ -221,7 +224,7 @@ def test_the_live_table_shows_the_best_first_and_running_trials_with_their_progr
     running = next(line for line in shown.splitlines() if line.startswith("t002"))
     assert "0.6500 lr 3.1e-05" in running
     assert re.search(r"\d %", running)
-    assert "retraining, step 10 of 500, about 42 s left" in _shown(terminal)
+    assert re.search(r"retraining, step 10 of 500, about 42 s left .* 2 %", _shown(terminal))
     kept = [line for line in shown.splitlines() if "reading rte " in line]
     assert kept, "a stage that ended stays on the screen with its time"
 

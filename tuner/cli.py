@@ -21,7 +21,7 @@ from tuner.errors import TunerError, UserError
 
 __all__ = ["app", "main", "run_guarded"]
 
-for kind in ("search", "boards", "models", "lists"):  # the order of the help
+for kind in ("search", "data", "boards", "models", "lists"):  # the order of the help
     import_module(f"tuner.commands.{kind}")
 
 INTERRUPTED = 130

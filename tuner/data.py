@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from transformers import PreTrainedTokenizerFast
 
+from tuner.cache import TokenCache, cached_tokens
 from tuner.checks import TRAIN, VALIDATION
 from tuner.errors import UserError
 from tuner.metrics import score
 from tuner.sources import LABEL
 from tuner.tasks import Task
+from tuner.tokens import PERCENTILE, SHORTEST, Length, Progress, Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 Indices = npt.NDArray[np.int64]
 SelectOn = Literal["holdout", "validation"]
@@ -30,11 +33,6 @@ SelectOn = Literal["holdout", "validation"]
 MOST_HELD_OUT = 0.2
 """The largest share of the training rows that is held out for selection."""
 
-SHORTEST = 8
-"""No text is cut to fewer tokens than this."""
-
-_PERCENTILE = 99.5
-_CHUNK = 10_000
 _BINS = 10
 
 
@@ -73,7 +71,8 @@ def prepare_data(
     select_on: SelectOn,
     max_length: int | None,
     seed: int,
-    progress: Callable[[str], None],
+    progress: Progress,
+    cache: TokenCache | None = None,
 ) -> Prepared:
     """Tokenise `train` and `validation` of `splits` (checked already) and split them for a search.
 
@@ -82,22 +81,31 @@ def prepare_data(
     trains on `fraction` of the training split, drawn by class from the other rows.
     `select_on="validation"`: it trains on `fraction` of all training rows.
     `max_length` None: the 99.5th percentile of the training rows' lengths, or `model_limit` tokens.
-    Everything drawn depends on `seed` alone. `progress` hears of every 10,000 rows.
-    Raises UserError where a length or a fraction leaves nothing to work with.
+    Everything drawn depends on `seed` alone. Tokens that `cache` has are taken from it, and those
+    that it lacks are put there. Raises UserError where a length or a fraction leaves nothing to
+    work with.
     """
-    if max_length is not None and not SHORTEST <= max_length <= model_limit:
-        raise UserError(
-            f"max_length is {max_length}, but must lie between {SHORTEST} and the {model_limit} "
-            "tokens that the model can read; leave it out to have it chosen"
-        )
+    check_length(max_length, model_limit)
     train_rows, selection_rows = choose_rows(
         task, splits[TRAIN][LABEL], splits[VALIDATION].num_rows, fraction, select_on, seed
     )
-    whole = _tokenise(task, splits[TRAIN], tokenizer, None, TRAIN, progress)
-    lengths = pc.list_value_length(whole["input_ids"]).to_numpy()
-    limit, note = _choose_length(lengths, model_limit, max_length)
-    full_train = _cut(task, splits[TRAIN], whole, tokenizer, limit)
-    validation = _tokenise(task, splits[VALIDATION], tokenizer, limit, VALIDATION, progress)
+    marks = {name: fingerprint(task, rows) for name, rows in splits.items()}
+
+    def tokens(split: str, length: Length) -> Tokens:
+        return cached_tokens(
+            {column: splits[split][column] for column in task.text_columns},
+            marks[split],
+            tokenizer,
+            length,
+            cache,
+            split,
+            progress,
+        )
+
+    whole = tokens(TRAIN, Length(max_length or model_limit, fitted=max_length is None))
+    full_train = _completed(task, whole, splits[TRAIN])
+    shown = tokens(VALIDATION, Length(whole.limit))
+    validation = _completed(task, shown, splits[VALIDATION])
     train = full_train.take(train_rows).combine_chunks()
     selection = validation if selection_rows is None else full_train.take(selection_rows)
     selection = selection.combine_chunks()
@@ -106,15 +114,24 @@ def prepare_data(
         selection=selection,
         full_train=full_train,
         validation=validation,
-        max_length=limit,
+        max_length=whole.limit,
         selected_on=select_on,
-        notes=(note,),
-        fingerprints={name: fingerprint(task, rows) for name, rows in splits.items()},
+        notes=(_said(whole, model_limit, max_length),),
+        fingerprints=marks,
         majority={
             "selection": _majority(task, train, selection),
             "validation": _majority(task, full_train, validation),
         },
     )
+
+
+def check_length(max_length: int | None, model_limit: int) -> None:
+    """Raise UserError for a length that is asked for and that the model cannot read."""
+    if max_length is not None and not SHORTEST <= max_length <= model_limit:
+        raise UserError(
+            f"max_length is {max_length}, but must lie between {SHORTEST} and the {model_limit} "
+            "tokens that the model can read; leave it out to have it chosen"
+        )
 
 
 def fingerprint(task: Task, rows: pa.Table) -> str:
@@ -200,78 +217,24 @@ def _draw(strata: Indices, size: int, rng: np.random.Generator, spare: int) -> I
 # Tokens
 
 
-def _tokenise(
-    task: Task,
-    rows: pa.Table,
-    tokenizer: PreTrainedTokenizerFast,
-    limit: int | None,
-    split: str,
-    progress: Callable[[str], None],
-) -> pa.Table:
-    parts = []
-    for start in range(0, rows.num_rows, _CHUNK):
-        if start:
-            progress(f"tokenised {start:,} of {rows.num_rows:,} {split} rows")
-        parts.append(_encode(task, rows.slice(start, _CHUNK), tokenizer, limit))
-    progress(f"tokenised {rows.num_rows:,} {split} rows")
-    labels = rows[LABEL].cast(pa.float32() if task.regression else pa.int64())
-    table = pa.concat_tables(parts).append_column("labels", labels)
-    return table.append_column("row", pa.array(np.arange(rows.num_rows))).combine_chunks()
+def _completed(task: Task, tokens: Tokens, rows: pa.Table) -> pa.Table:
+    """The tokens with their rows' labels and numbers."""
+    labels = rows[LABEL].cast(pa.float32() if task.regression else pa.int64()).combine_chunks()
+    table = tokens.table.append_column("labels", labels)
+    return table.append_column("row", pa.array(np.arange(rows.num_rows)))
 
 
-def _encode(
-    task: Task, rows: pa.Table, tokenizer: PreTrainedTokenizerFast, limit: int | None
-) -> pa.Table:
-    encoded = tokenizer(
-        *(rows[column].to_pylist() for column in task.text_columns),
-        truncation=limit is not None,
-        max_length=limit,
-        padding=False,
-        return_attention_mask=False,
-        verbose=False,
-    )
-    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
-    return pa.table({name: pa.array(encoded[name], pa.list_(pa.int32())) for name in names})
-
-
-def _choose_length(lengths: Indices, model_limit: int, asked: int | None) -> tuple[int, str]:
-    """The most tokens a row may have, and what to say about it."""
-    usual = int(np.percentile(lengths, _PERCENTILE, method="higher"))
-    limit = asked or min(model_limit, max(SHORTEST, usual))
+def _said(tokens: Tokens, model_limit: int, asked: int | None) -> str:
+    """What to say about where texts are cut."""
     if asked:
         reason = "as asked"
-    elif limit == model_limit:
+    elif tokens.limit == model_limit:
         reason = "the model's limit"
     else:
-        reason = f"{_PERCENTILE:g} % of the training rows are no longer"
-    share = float(np.mean(lengths > limit))
-    cut = (
-        f"{round(100 * share, 2):g} % of the training rows are cut"
-        if share
-        else "no training row is cut"
-    )
-    return limit, f"texts are cut at {limit} tokens ({reason}); {cut}"
-
-
-def _cut(
-    task: Task,
-    rows: pa.Table,
-    whole: pa.Table,
-    tokenizer: PreTrainedTokenizerFast,
-    limit: int,
-) -> pa.Table:
-    """The table with its longer rows tokenised again: only the tokenizer knows how to cut them."""
-    lengths = pc.list_value_length(whole["input_ids"]).to_numpy()
-    long = np.flatnonzero(lengths > limit)
-    if not len(long):
-        return whole
-    short = np.flatnonzero(lengths <= limit)
-    cut = _encode(task, rows.take(long), tokenizer, limit)
-    kept = whole.take(long).select(["labels", "row"])
-    for name in kept.column_names:
-        cut = cut.append_column(name, kept[name])
-    order = np.argsort(np.concatenate([short, long]))
-    return pa.concat_tables([whole.take(short), cut]).take(order).combine_chunks()
+        reason = f"{PERCENTILE:g} % of the training rows are no longer"
+    share = 100 * tokens.cut / tokens.table.num_rows
+    cut = f"{round(share, 2):g} % of the training rows are" if share else "no training row is"
+    return f"texts are cut at {tokens.limit} tokens ({reason}); {cut} cut"
 
 
 def _majority(task: Task, train: pa.Table, rows: pa.Table) -> dict[str, float]:

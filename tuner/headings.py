@@ -103,6 +103,11 @@ def time_left(seconds: float) -> str:
     return f"about {duration(max(1, math.ceil(seconds)))} left"
 
 
+def percent(part: float, whole: float) -> str:
+    """`34 %`; 100 % only where the part is the whole."""
+    return f"{int(100 * part / whole) if whole else 0} %"
+
+
 def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     """What was searched, how far it came, and on which rows the winner was chosen."""
     parts = [part for part in (about.run, about.task and f"task {about.task}") if part]

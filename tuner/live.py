@@ -18,13 +18,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from tuner.headings import Heading, duration, time_left
+from tuner.headings import Heading, duration, percent, time_left
 from tuner.journal import Direction, History, Record
 from tuner.leaderboard import Row, rows
 from tuner.rendering import configuration, table
 from tuner.standing import Standing, reached, standing
 
 _REFRESHES = 4
+_BAR = 20
 _LINES_AROUND = 8
 _LEAST_ROWS = 3
 # Ranking thousands of trials at every event would slow the search down.
@@ -50,7 +51,7 @@ class Live:
         self._lock = threading.Lock()
         self._stage = ""
         self._since = time.monotonic()
-        self._ticked: tuple[int, int, float | None] | None = None
+        self._ticked: tuple[int, int, float | None, str] | None = None
         self._heading = Heading(live=True)
         self._history: History | None = None
         self._standing: Standing | None = None
@@ -112,9 +113,9 @@ class Live:
         now = time.monotonic()
         self._next_ranking = now + max(_REDRAWN_EVERY, 20 * (now - began))
 
-    def tick(self, step: int, total: int, seconds_left: float | None) -> None:
+    def tick(self, step: int, total: int, seconds_left: float | None, unit: str = "step") -> None:
         with self._lock:
-            self._ticked = (step, total, seconds_left)
+            self._ticked = (step, total, seconds_left, unit)
 
     def search_ended(self, reason: str) -> None:
         with self._lock:
@@ -166,7 +167,7 @@ class Live:
             spent = "" if record.taken_at is None else duration(round(now - record.taken_at))
             grid.add_row(
                 Text(record.name, style="cyan"),
-                ProgressBar(total=1.0, completed=share, width=20),
+                ProgressBar(total=1.0, completed=share, width=_BAR),
                 Text(f"{100 * share:3.0f} %"),
                 Text(spent, style="dim", justify="right"),
                 Text(score),
@@ -182,14 +183,22 @@ class Live:
             if left is not None:
                 text.append(time_left(left))
         if self._ticked is not None:
-            step, total, left = self._ticked
-            text.append(f"step {step:,} of {total:,}")
+            step, total, left, unit = self._ticked
+            text.append(f"{unit} {step:,} of {total:,}")
             if left is not None:
                 text.append(time_left(left))
         if len(text) == 1:
             text.append(duration(round(time.monotonic() - self._since)))
         self._spinner.update(text=Text(", ".join(text)))
-        return self._spinner
+        if self._ticked is None:
+            return self._spinner
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            self._spinner,
+            ProgressBar(total=total, completed=step, width=_BAR),
+            Text(percent(step, total)),
+        )
+        return bar
 
     def __enter__(self) -> Self:
         self._screen.start()

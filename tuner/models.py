@@ -35,7 +35,7 @@ from tuner import layers
 from tuner.errors import UserError
 from tuner.settings import DEFAULT_MODEL, TINY
 from tuner.tasks import Task
-from tuner.tiny import tiny_config, train_tokenizer
+from tuner.tiny import MAX_LENGTH, tiny_config, train_tokenizer
 
 SCORE = "score"
 """The name of a regression's one output."""
@@ -114,10 +114,36 @@ def load_base(model: str, task: Task, training_texts: Callable[[], Iterable[str]
         if name not in fresh
     }
     weights = Weights(_dump(network.config), state, tokenizer.pad_token_id, tokenizer.padding_side)
-    limit = min(_positions(network), tokenizer.model_max_length)
-    limit = limit if limit < UNLIMITED else USUAL_LIMIT
+    limit = _limit(network, tokenizer)
     name = folder.resolve().name if folder else model
     return Base(weights, tokenizer, limit, name, None if folder else model)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a base model reads: its tokenizer, its longest input in tokens, its name as in `Base`."""
+
+    tokenizer: PreTrainedTokenizerFast
+    model_limit: int
+    name: str
+
+
+def load_reader(model: str, task: Task, training_texts: Callable[[], Iterable[str]]) -> Reader:
+    """The tokenizer and the limit of `load_base`, without the weights being read or fetched.
+
+    Raises UserError as `load_base` does.
+    """
+    if model == TINY:
+        return Reader(train_tokenizer(training_texts()), MAX_LENGTH, TINY)
+    folder = _folder(model)
+    source = str(folder) if folder else model
+    with quietly():
+        config = _read_config(source, model)
+        tokenizer = _read_tokenizer(source, model)
+        with torch.device("meta"):
+            network = _sequence_classifier(config, model)(config)
+    name = folder.resolve().name if folder else model
+    return Reader(tokenizer, _limit(network, tokenizer), name)
 
 
 def read_config(model: str) -> dict[str, Any]:
@@ -339,6 +365,12 @@ def _add_padding(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -
 
 def _embeddings(network: PreTrainedModel) -> torch.nn.Embedding:
     return cast(torch.nn.Embedding, network.get_input_embeddings())
+
+
+def _limit(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
+    """The most tokens that both can take."""
+    limit = min(_positions(network), tokenizer.model_max_length)
+    return limit if limit < UNLIMITED else USUAL_LIMIT
 
 
 def _positions(network: PreTrainedModel) -> int:

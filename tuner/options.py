@@ -149,6 +149,12 @@ def training_command(command: Callable[..., int]) -> Callable[..., int]:
     return _with_flags(command, [flag for flag in FLAGS if flag.field not in OF_A_SEARCH])
 
 
+def data_command(command: Callable[..., int]) -> Callable[..., int]:
+    """The same with the flags alone that say which rows are learned from, and how they are read."""
+    wanted = {flag.field for flag in FLAGS if flag.panel == LEARN} - {"objective"} | {"seed"}
+    return _with_flags(command, [flag for flag in FLAGS if flag.field in wanted])
+
+
 def _with_flags(command: Callable[..., int], offered: Sequence[Flag]) -> Callable[..., int]:
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
 

@@ -147,7 +147,7 @@ def resume(
 
 
 def _prepared(settings: Settings, task: Task, watcher: Watcher, plain: bool) -> Preparation:
-    preparation = prepare(settings, task, watcher.stage)
+    preparation = prepare(settings, task, watcher)
     if not plain:
         return preparation
     from tuner.parameters import fields

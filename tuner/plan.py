@@ -90,7 +90,7 @@ def plan(settings: Settings, *, probe: bool = False, watcher: Watcher | None = N
     if settings.name is not None:
         check_free(settings.storage, settings.name)
     with watcher or Silent() as watching:
-        preparation = prepare(settings, task, watching.stage)
+        preparation = prepare(settings, task, watching)
         for warning in preparation.warnings:
             watching.note(warning)
         with _hosts(settings, probe, watching) as (there, ever):

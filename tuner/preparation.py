@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.errors import UserError
 from tuner.history import Direction
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tuner.materials import Materials
     from tuner.models import Base
     from tuner.resources import Layout
+    from tuner.tokens import Progress
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -85,23 +86,22 @@ def resolve(settings: Settings) -> tuple[Settings, Task]:
     return settings.model_copy(update=filled), task
 
 
-def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Preparation:
+def prepare(settings: Settings, task: Task, watcher: Progress) -> Preparation:
     """Read, check and tokenise the data, load the base model and the search space.
 
     `settings` are resolved ones; those of the preparation name the space that `auto` stands for.
-    `say` hears what is being done. Cheap checks come first, before any heavy import. Raises
+    `watcher` hears what is being done. Cheap checks come first, before any heavy import. Raises
     UserError for whatever is wrong with the input.
     """
     automatic = settings.space == AUTO
     choice = choose_here(str(settings.model)) if automatic else None
-    dataset = task.hub[0] if task.hub and settings.data is None else None
-    model = settings.model if _is_hub_id(str(settings.model)) else None
+    dataset, model = to_fetch(settings, task)
     # Whatever can be seen without knowing transformers' fields is said before it is imported.
     load_space(_space_name(settings, choice) or "default", fixed=settings.set)
     if dataset or model:
         probe_hub(dataset=dataset, model=model)
-    splits = {} if dataset else _read(task, settings, say)
-    say("loading libraries")
+    splits = {} if dataset else read_splits(task, settings, watcher)
+    watcher.stage("loading libraries")
     from tuner import parameters
 
     if automatic and choice is None:
@@ -111,14 +111,15 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
     settings = settings.model_copy(update={"space": _space_name(settings, choice)})
     space = load_space(settings.space, parameters.fields(), settings.set)
     _check_batches(space, settings.workers_per_trial)
-    splits = splits or _read(task, settings, say)
+    splits = splits or read_splits(task, settings, watcher)
+    from tuner.cache import token_cache
     from tuner.checks import check_rows
     from tuner.data import prepare_data
     from tuner.models import load_base
 
     warnings = check_rows(task, splits)
-    say(f"loading the model {Path(str(settings.model)).name}")
-    base = load_base(str(settings.model), task, lambda: _texts(task, splits["train"]))
+    watcher.stage(f"loading the model {Path(str(settings.model)).name}")
+    base = load_base(str(settings.model), task, lambda: texts_of(task, splits["train"]))
     fit = _check_layers(space, base)
     data = prepare_data(
         task,
@@ -129,7 +130,8 @@ def prepare(settings: Settings, task: Task, say: Callable[[str], None]) -> Prepa
         select_on=settings.select_on,
         max_length=settings.max_length,
         seed=settings.seed,
-        progress=say,
+        progress=watcher,
+        cache=token_cache(),
     )
     notes = (*_said(choice), *fit, *warnings, *data.notes)
     return Preparation(settings, task, space, base, data, notes, choice)
@@ -146,18 +148,26 @@ def _said(choice: Choice | None) -> tuple[str, ...]:
     return (f"the search space is {choice.space}, for {choice.why}",) if choice else ()
 
 
+def to_fetch(settings: Settings, task: Task) -> tuple[str | None, str | None]:
+    """The Hub's data set and the Hub's model that are needed; None for what lies here."""
+    dataset = task.hub[0] if task.hub and settings.data is None else None
+    return dataset, settings.model if _is_hub_id(str(settings.model)) else None
+
+
 def _is_hub_id(model: str) -> bool:
     """Whether `model` must be fetched; what is neither here nor an id is refused later on."""
     here = model == TINY or os.path.exists(os.path.expanduser(model))
     return not here and _HUB_ID.fullmatch(model) is not None
 
 
-def _read(task: Task, settings: Settings, say: Callable[[str], None]) -> dict[str, pa.Table]:
-    say(f"reading {task.name}")
+def read_splits(task: Task, settings: Settings, watcher: Progress) -> dict[str, pa.Table]:
+    """The training and the validation rows, as they are. Raises UserError."""
+    watcher.stage(f"reading {task.name}")
     return {name: read_split(task, name, settings.data) for name in ("train", "validation")}
 
 
-def _texts(task: Task, rows: Any) -> Iterator[str]:
+def texts_of(task: Task, rows: pa.Table) -> Iterator[str]:
+    """All texts of a split."""
     for column in task.text_columns:
         yield from rows[column].to_pylist()
 

@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import IO, Literal, Protocol, Self
 
-from tuner.headings import ENDS, duration, time_left
+from tuner.headings import ENDS, duration, percent, time_left
 from tuner.journal import Direction, History, Record
 from tuner.rendering import configuration
 from tuner.standing import Tally
@@ -19,7 +19,7 @@ from tuner.standing import Tally
 Event = Literal["drawn", "taken", "report", "lost", "finished", "stopped", "failed"]
 
 TICK_EVERY = 10.0
-"""Seconds between two lines about the same training."""
+"""Seconds between two lines about the same piece of work."""
 
 
 class Watcher(Protocol):
@@ -43,8 +43,8 @@ class Watcher(Protocol):
     def event(self, name: str, record: Record, history: History) -> None:
         """Something (an `Event`) happened to a trial; both already tell it."""
 
-    def tick(self, step: int, total: int, seconds_left: float | None) -> None:
-        """A training outside the search has done `step` of `total` optimizer steps."""
+    def tick(self, step: int, total: int, seconds_left: float | None, unit: str = "step") -> None:
+        """Of the stage's work `step` of `total` are done: optimizer steps, or another `unit`."""
 
     def search_ended(self, reason: str) -> None:
         """The search is over: "complete", "budget", "interrupted" or "lost"."""
@@ -83,7 +83,9 @@ class Silent:
 
     def event(self, name: str, record: Record, history: History) -> None: ...
 
-    def tick(self, step: int, total: int, seconds_left: float | None) -> None: ...
+    def tick(
+        self, step: int, total: int, seconds_left: float | None, unit: str = "step"
+    ) -> None: ...
 
     def search_ended(self, reason: str) -> None: ...
 
@@ -144,12 +146,12 @@ class Lines(Silent):
             told = _told(name, record, self._objective)
             self._say(f"[{now.done}/{now.planned}] {record.name} {told}{best}{rest}")
 
-    def tick(self, step: int, total: int, seconds_left: float | None) -> None:
+    def tick(self, step: int, total: int, seconds_left: float | None, unit: str = "step") -> None:
         if time.monotonic() - self._ticked < self._tick_every:
             return
         self._ticked = time.monotonic()
         left = "" if seconds_left is None else f", {time_left(seconds_left)}"
-        self._say(f"step {step:,} of {total:,}{left}")
+        self._say(f"{unit} {step:,} of {total:,} ({percent(step, total)}){left}")
 
     def search_ended(self, reason: str) -> None:
         history = self._history

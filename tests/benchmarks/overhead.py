@@ -200,8 +200,9 @@ def materials() -> Materials:
     """Tokenised once, by the package's own code."""
     from tuner import Settings
     from tuner.preparation import prepare, resolve
+    from tuner.progress import Silent
 
-    prepared = prepare(*resolve(Settings(task="demo")), lambda text: None)
+    prepared = prepare(*resolve(Settings(task="demo")), Silent())
     return Materials(
         prepared.base.weights, prepared.base.tokenizer, prepared.data.train, prepared.data.selection
     )

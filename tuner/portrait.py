@@ -1,0 +1,341 @@
+"""What a task's data look like: labels, lengths, duplicates, contradictions, examples and tokens.
+
+Counts and draws; says nothing aloud, and knows nothing of how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tuner.errors import UserError
+from tuner.hub import probe_hub
+from tuner.preparation import read_splits, resolve, texts_of, to_fetch
+from tuner.settings import Settings
+from tuner.sources import LABEL, read_split
+from tuner.tasks import Task
+
+if TYPE_CHECKING:
+    from tuner.models import Reader
+    from tuner.tokens import Progress
+
+Numbers = npt.NDArray[np.int64]
+
+_LABEL_QUANTILES = {"least": 0, "25 %": 25, "median": 50, "75 %": 75, "most": 100}
+_LENGTH_QUANTILES = {"5 %": 5, "median": 50, "95 %": 95, "99 %": 99, "longest": 100}
+
+
+@dataclass(frozen=True)
+class SplitPortrait:
+    """One split. `labels` counts the rows of each class; `quantiles` and `mean` describe the labels
+    of a regression; `unlabelled` rows have none.
+
+    `characters` and `tokens` are quantiles of the rows' lengths, both texts of a pair together; the
+    tokens are those before anything is cut, which happens to `cut` rows. `repeated` rows have the
+    same texts as a row before them, and `contradictory` ones the same texts as a row of the split
+    with another label.
+    """
+
+    name: str
+    rows: int
+    unlabelled: int
+    labels: Mapping[str, int]
+    quantiles: Mapping[str, float]
+    mean: float | None
+    characters: Mapping[str, int]
+    tokens: Mapping[str, int]
+    cut: int
+    repeated: int
+    contradictory: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many rows of `split` have texts that a row of `earlier` has, and to how many of them that
+    one gives another label."""
+
+    split: str
+    earlier: str
+    rows: int
+    contradictory: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as it was read; `label` is its class's name or its number, None where it has none."""
+
+    split: str
+    row: int
+    label: str | float | None
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ExampleTokens:
+    """What the model is given for an example: its tokens and their ids, and how many it had before
+    it was cut."""
+
+    row: int
+    tokens: tuple[str, ...]
+    ids: tuple[int, ...]
+    whole: int
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What would be trained on.
+
+    A search trains on `search_rows` rows of the training split and, where `selected_on` is
+    "holdout", selects on `selection_rows` others of it; texts are cut at `max_length` tokens of
+    `model`. `notes` are what `tuner tune` would say about the data.
+    """
+
+    task: str
+    title: str
+    model: str
+    max_length: int
+    search_rows: int
+    selection_rows: int
+    selected_on: str
+    seed: int
+    splits: tuple[SplitPortrait, ...]
+    overlaps: tuple[Overlap, ...]
+    examples: tuple[Example, ...]
+    tokens: ExampleTokens | None
+    notes: tuple[str, ...]
+
+
+def look(settings: Settings, progress: Progress, examples: int) -> Portrait:
+    """Read and check the data that `settings` name, as `tuner tune` does, and portray them.
+
+    Raises UserError where `tuner tune` would, for the data or the model's tokenizer.
+    """
+    settings, task = resolve(settings)
+    dataset, model = to_fetch(settings, task)
+    if dataset or model:
+        probe_hub(dataset=dataset, model=model)
+    splits = read_splits(task, settings, progress)
+    notes: list[str] = []
+    try:
+        splits["test"] = read_split(task, "test", settings.data)
+    except UserError as error:
+        notes.append(f"without a test split: {error}")
+    progress.stage("loading libraries")
+    from tuner.checks import check_rows
+    from tuner.models import load_reader
+
+    notes += check_rows(task, splits)
+    progress.stage(f"loading the tokenizer of {settings.model}")
+    reader = load_reader(str(settings.model), task, lambda: texts_of(task, splits["train"]))
+    return portray(task, splits, reader, settings, progress, examples, notes)
+
+
+def portray(
+    task: Task,
+    splits: Mapping[str, pa.Table],
+    reader: Reader,
+    settings: Settings,
+    progress: Progress,
+    examples: int,
+    notes: Sequence[str] = (),
+) -> Portrait:
+    """Portray `splits`, `train` and `validation` among them, checked already.
+
+    `settings` say the length, the fraction, the rows to select on and the seed. The examples are
+    training rows drawn by the seed, in their order. Raises UserError for a length or a fraction
+    that cannot be.
+    """
+    from tuner.checks import TRAIN, VALIDATION
+    from tuner.data import check_length, choose_rows
+    from tuner.tokens import Length, count_tokens, fit, paced
+
+    asked = settings.max_length
+    check_length(asked, reader.model_limit)
+    train, selection = choose_rows(
+        task,
+        splits[TRAIN][LABEL],
+        splits[VALIDATION].num_rows,
+        settings.fraction,
+        settings.select_on,
+        settings.seed,
+    )
+    lengths = {}
+    for name, rows in splits.items():
+        progress.stage(f"tokenising {rows.num_rows:,} {name} rows")
+        told = paced(progress, rows.num_rows)
+        texts = [rows[column] for column in task.text_columns]
+        lengths[name] = count_tokens(texts, reader.tokenizer, told)
+    limit = fit(lengths[TRAIN], Length(asked or reader.model_limit, fitted=asked is None))
+    progress.stage("looking for duplicates")
+    codes, labels = _codes(task, splits), _labels(splits)
+    shown = _drawn(task, splits[TRAIN], examples, settings.seed)
+    return Portrait(
+        task=task.name,
+        title=task.title,
+        model=reader.name,
+        max_length=limit,
+        search_rows=len(train),
+        selection_rows=splits[VALIDATION].num_rows if selection is None else len(selection),
+        selected_on=settings.select_on,
+        seed=settings.seed,
+        splits=tuple(
+            _split(task, name, rows, lengths[name], limit, codes[name], labels[name])
+            for name, rows in splits.items()
+        ),
+        overlaps=_overlaps(codes, labels),
+        examples=shown,
+        tokens=_example_tokens(shown[0], reader, limit) if shown else None,
+        notes=tuple(notes),
+    )
+
+
+def _split(
+    task: Task,
+    name: str,
+    rows: pa.Table,
+    lengths: Numbers,
+    limit: int,
+    codes: Numbers,
+    labels: npt.NDArray[np.float64],
+) -> SplitPortrait:
+    known = labels[~np.isnan(labels)]
+    counts = np.bincount(known.astype(np.int64), minlength=len(task.label_names))
+    numbers = task.regression and len(known)
+    return SplitPortrait(
+        name=name,
+        rows=rows.num_rows,
+        unlabelled=len(labels) - len(known),
+        labels=dict(zip(task.label_names, counts.tolist(), strict=False)),
+        quantiles=_quantiles(known, _LABEL_QUANTILES) if numbers else {},
+        mean=float(known.mean()) if numbers else None,
+        characters=_lengths(_characters(task, rows)),
+        tokens=_lengths(lengths),
+        cut=int(np.sum(lengths > limit)),
+        repeated=len(codes) - len(np.unique(codes)),
+        contradictory=int(np.sum(_contradicted(codes, labels, codes, labels))),
+    )
+
+
+def _quantiles(
+    values: npt.NDArray[np.float64] | Numbers, places: Mapping[str, int]
+) -> dict[str, float]:
+    found = np.percentile(values, list(places.values()), method="higher")
+    return dict(zip(places, map(float, found), strict=True))
+
+
+def _lengths(values: Numbers) -> dict[str, int]:
+    if not len(values):
+        return {}
+    return {name: int(value) for name, value in _quantiles(values, _LENGTH_QUANTILES).items()}
+
+
+def _characters(task: Task, rows: pa.Table) -> Numbers:
+    total = np.zeros(rows.num_rows, np.int64)
+    for column in task.text_columns:
+        total += pc.fill_null(pc.utf8_length(rows[column]), 0).to_numpy()
+    return total
+
+
+# Duplicates and contradictions
+
+
+def _codes(task: Task, splits: Mapping[str, pa.Table]) -> dict[str, Numbers]:
+    """For each split a number a row: rows have the same one where they have the same texts."""
+    joined = []
+    for rows in splits.values():
+        texts = [
+            pc.fill_null(rows[column], "").cast(pa.large_string()) for column in task.text_columns
+        ]
+        # The first text's length says where the second one begins.
+        sizes = pc.utf8_length(texts[0]).cast(pa.large_string())
+        joined += pc.binary_join_element_wise(
+            sizes, *texts, pa.scalar(" ", pa.large_string())
+        ).chunks
+    coded = pa.chunked_array(joined, pa.large_string()).combine_chunks().dictionary_encode()
+    codes: Numbers = coded.indices.to_numpy().astype(np.int64)
+    ends = np.cumsum([rows.num_rows for rows in splits.values()])
+    return dict(zip(splits, np.split(codes, ends[:-1]), strict=True))
+
+
+def _labels(splits: Mapping[str, pa.Table]) -> dict[str, npt.NDArray[np.float64]]:
+    """The labels as numbers; NaN where there is none."""
+    return {
+        name: rows[LABEL].cast(pa.float64()).to_numpy().astype(np.float64)
+        for name, rows in splits.items()
+    }
+
+
+def _contradicted(
+    codes: Numbers,
+    labels: npt.NDArray[np.float64],
+    other_codes: Numbers,
+    other_labels: npt.NDArray[np.float64],
+) -> npt.NDArray[np.bool_]:
+    """Which rows have texts that the other rows have with another label."""
+    known = ~np.isnan(other_labels)
+    size = 1 + max(codes.max(initial=0), other_codes.max(initial=0))
+    least, most = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(least, other_codes[known], other_labels[known])
+    np.maximum.at(most, other_codes[known], other_labels[known])
+    there = np.isfinite(least[codes]) & ~np.isnan(labels)
+    other: npt.NDArray[np.bool_] = there & ((least[codes] != labels) | (most[codes] != labels))
+    return other
+
+
+def _overlaps(
+    codes: Mapping[str, Numbers], labels: Mapping[str, npt.NDArray[np.float64]]
+) -> tuple[Overlap, ...]:
+    names = list(codes)
+    return tuple(
+        Overlap(
+            split,
+            earlier,
+            int(np.sum(np.isin(codes[split], codes[earlier]))),
+            int(
+                np.sum(_contradicted(codes[split], labels[split], codes[earlier], labels[earlier]))
+            ),
+        )
+        for place, split in enumerate(names)
+        for earlier in names[:place]
+    )
+
+
+# Examples
+
+
+def _drawn(task: Task, rows: pa.Table, count: int, seed: int) -> tuple[Example, ...]:
+    rng = np.random.default_rng(seed)
+    drawn = np.sort(rng.choice(rows.num_rows, min(count, rows.num_rows), replace=False))
+    return tuple(
+        Example(
+            split="train",
+            row=int(row),
+            label=_label(task, rows[LABEL][row].as_py()),
+            texts={column: rows[column][row].as_py() or "" for column in task.text_columns},
+        )
+        for row in drawn
+    )
+
+
+def _label(task: Task, label: int | float | None) -> str | float | None:
+    return label if label is None or task.regression else task.label_names[int(label)]
+
+
+def _example_tokens(example: Example, reader: Reader, limit: int) -> ExampleTokens:
+    from tuner.tokens import Length, count_tokens, tokenise
+
+    texts = [pa.chunked_array([[text]]) for text in example.texts.values()]
+    made = tokenise(texts, reader.tokenizer, Length(limit), lambda done: None)
+    ids = made.table["input_ids"][0].as_py()
+    return ExampleTokens(
+        row=example.row,
+        tokens=tuple(reader.tokenizer.convert_ids_to_tokens(ids)),
+        ids=tuple(ids),
+        whole=int(count_tokens(texts, reader.tokenizer, lambda done: None)[0]),
+    )
