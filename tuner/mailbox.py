@@ -50,7 +50,8 @@ class Report:
     `kind`: "rung" waits for a word; "end" is the last rung, "failed" the end by an error, "tick" a
     sign of life; none of these three waits for a word. `metrics` are the task's, under their plain
     names; `loss` is the mean loss on the selection rows. Seconds count over restarts. `halvings`
-    tells how often the micro-batch was halved because it did not fit the device.
+    tells how often the micro-batch was halved because it did not fit the device. `warning` is what
+    went wrong without ending the trial, such as a checkpoint that could not be written.
     """
 
     trial: str
@@ -70,6 +71,7 @@ class Report:
     workers: int = 1
     halvings: int = 0
     error: str | None = None
+    warning: str | None = None
 
     @property
     def progress(self) -> float:
