@@ -14,12 +14,13 @@ import tuner
 PACKAGE = Path(tuner.__file__).parent
 
 ORDER = """
-errors disks documents stores shelves runs owners claims leases neighbours hyperparameters provenance
-settings demo tasks metrics hub sources checks data tiny models parameters ranges spaces kinds
-history journal leaderboard headings rendering standing live progress triallog batches mailbox
+errors disks documents stores shelves runs owners claims leases neighbours hyperparameters
+provenance settings demo tasks metrics hub sources checks data tiny models parameters ranges spaces
+kinds history journal leaderboard headings rendering standing live progress triallog batches mailbox
 losses training checkpoints materials ranks trials preemption attempts bench resources preparation
 session hosts preflight study ledger scheduler slots crews orphans growth search retrain export
-portable upload inputs predict identity mirror keeping forecast probe plan outlook pipeline logs options commands cli
+portable upload inputs predict identity mirror keeping forecast probe plan outlook pipeline logs
+options commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

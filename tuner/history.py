@@ -59,8 +59,8 @@ class Record:
     step again replaces what was said from there on. Times are unix seconds.
 
     `losses` counts the slots that died with the trial, `preemptions` those whose host was taken
-    away after a notice; a slot counts in one of the two. `warning` is the last thing that went wrong
-    without ending the trial.
+    away after a notice; a slot counts in one of the two. `warning` is the last thing that went
+    wrong without ending the trial.
     """
 
     name: str

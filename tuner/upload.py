@@ -75,6 +75,15 @@ def destination(repository: str) -> Destination:
     return Destination(repository, str(said.get("name")), token)
 
 
+def contents(folder: Path) -> list[Path]:
+    """The files of an exported model that are pushed: not those that are hidden."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(it.startswith(".") for it in path.relative_to(folder).parts)
+    ]
+
+
 def push(folder: Path, to: Destination, private: bool = False) -> str:
     """Make the repository where there is none, and have it hold the files of `folder`; return its
     URL. Files there that are none of an exported model's stay.
@@ -96,7 +105,7 @@ def push(folder: Path, to: Destination, private: bool = False) -> str:
             repo_id=to.repository,
             folder_path=folder,
             commit_message="A model tuned by tuner",
-            ignore_patterns=[".*"],
+            allow_patterns=[path.relative_to(folder).as_posix() for path in contents(folder)],
             delete_patterns=list(STALE),
         )
     return str(url)

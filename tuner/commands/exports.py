@@ -50,11 +50,11 @@ def export(
         _write_onnx(folder, data or files)
         _send_onnx(which, storage, folder)
     if to is not None:
-        from tuner.upload import push
+        from tuner.upload import contents, push
 
-        files_there = [path for path in folder.rglob("*") if path.is_file()]
-        size = _megabytes(sum(path.stat().st_size for path in files_there))
-        _say(f"pushing {len(files_there)} files, {size}, to {to.repository} as {to.user}")
+        sizes = [path.stat().st_size for path in contents(folder)]
+        size = _megabytes(sum(sizes))
+        _say(f"pushing {len(sizes)} files, {size}, to {to.repository} as {to.user}")
         print(f"pushed     {push(folder, to, private)}")
     print(f"model      {folder}")
     return DONE
