@@ -44,15 +44,26 @@ class SmallDisk:
             self.free()
 
     @contextlib.contextmanager
-    def read_only(self) -> Iterator[None]:
-        """While the block runs, nobody may write, root included."""
-        self._run(f"mount -o remount,ro '{self.mount}'")
+    def read_only(self, folder: Path | None = None) -> Iterator[None]:
+        """While the block runs, nobody may write there, root included: on all of it, or in a
+        folder of it alone."""
+        if folder is None:
+            lock, unlock = (
+                f"mount -o remount,ro '{self.mount}'",
+                f"mount -o remount,rw '{self.mount}'",
+            )
+        else:
+            place = self.mount / folder.relative_to(self.folder)
+            lock = f"mount --bind '{place}' '{place}' && mount -o remount,bind,ro '{place}'"
+            unlock = f"umount '{place}'"
+        self.run(lock)
         try:
             yield
         finally:
-            self._run(f"mount -o remount,rw '{self.mount}'")
+            self.run(unlock)
 
-    def _run(self, command: str) -> None:
+    def run(self, command: str) -> None:
+        """Run a command where the disk is mounted."""
         assert self.shell.stdin is not None
         assert self.shell.stdout is not None
         print(f"{command} && echo done || echo failed", file=self.shell.stdin, flush=True)
@@ -76,7 +87,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     )
     try:
         disk = SmallDisk(Path(f"/proc/{shell.pid}/root{mount}"), mount, shell)
-        disk._run(f"mount -t tmpfs -o size=4m tmpfs '{mount}'")
+        disk.run(f"mount -t tmpfs -o size=4m tmpfs '{mount}'")
         yield disk
     finally:
         shell.kill()

@@ -11,7 +11,6 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tuner.disks import MEND, refusal, refused_place
 from tuner.errors import Unwritable, UserError
@@ -38,16 +37,31 @@ def check_writable(run: Run) -> None:
             )
 
 
-def check_room(storage: str | Path, needed: int) -> None:
-    """Raises Unwritable when fewer than `needed` bytes are free where a model is to be kept: in a
+def check_room(storage: str, needed: int) -> None:
+    """Raises UserError when fewer than `needed` bytes are free where a run is to be kept: in a
     folder, or, on its way to a URI, among this user's caches."""
-    place = str(cache_folder()) if is_uri(storage) else str(storage)
-    free = free_bytes(place)
-    if free is not None and free < needed:
-        raise Unwritable(
-            f"{place} has {_mebibytes(free)} free, and {_mebibytes(needed)} are needed for a "
-            "checkpoint and the exported model; free some, or choose another --storage"
+    if (lacking := _lacking(storage, needed)) is not None:
+        raise UserError(
+            f"{lacking} for a checkpoint and the exported model; free some, or choose another "
+            "--storage"
         )
+
+
+def check_room_left(run: Run, needed: int) -> None:
+    """Raises Unwritable when `needed` bytes for the exported model are no longer free."""
+    if (lacking := _lacking(str(run.folder), needed)) is not None:
+        raise Unwritable(
+            f"{lacking} for the exported model; free some, then go on with: "
+            f"tuner resume {shlex.quote(run.where)}"
+        )
+
+
+def _lacking(storage: str, needed: int) -> str | None:
+    place = str(cache_folder()) if is_uri(storage) else storage
+    free = free_bytes(place)
+    if free is None or free >= needed:
+        return None
+    return f"{place} has {_mebibytes(free)} free, and {_mebibytes(needed)} are needed"
 
 
 def room_note(running: int, free: int | None) -> str | None:

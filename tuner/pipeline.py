@@ -17,7 +17,7 @@ from tuner.errors import CrewLost, SearchError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended, plain_layout, time_left
 from tuner.journal import Journal, read_history
-from tuner.keeping import check_room, check_writable, kept, room_note
+from tuner.keeping import check_room, check_room_left, check_writable, kept, room_note
 from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
@@ -307,7 +307,8 @@ def _retrain(
 
     settings, batch = preparation.settings, int(winner.hyperparameters[BATCH])
     losses = 0
-    check_room(run.folder, 2 * model_bytes(preparation))  # the disk has filled up since the start
+    # Other things may have filled the disk since the start.
+    check_room_left(run, 2 * model_bytes(preparation))
     while True:
         there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on are left
         layout = retrain_layout(there, settings.gpus_per_worker, batch)
