@@ -14,13 +14,13 @@ import tuner
 PACKAGE = Path(tuner.__file__).parent
 
 ORDER = """
-errors documents stores shelves runs owners claims leases neighbours hyperparameters provenance
-settings demo tasks metrics hub sources checks tokens cache data tiny layers models parameters
-ranges spaces kinds history journal leaderboard headings rendering standing live progress triallog
-batches mailbox losses training checkpoints materials ranks trials preemption scoring attempts bench
-resources preparation portrait description session hosts preflight study ledger scheduler slots
-crews orphans growth search retrain plain export inputs predict identity mirror forecast probe plan
-outlook pipeline logs options commands cli
+errors disks documents stores shelves runs owners claims leases neighbours hyperparameters
+provenance settings demo tasks metrics hub sources checks tokens cache data tiny layers models
+parameters ranges spaces kinds history journal leaderboard headings rendering standing live progress
+triallog batches mailbox losses training checkpoints materials ranks trials preemption scoring
+attempts bench resources preparation portrait description session hosts preflight study ledger
+scheduler slots crews orphans growth search retrain plain export portable upload inputs predict
+identity mirror keeping forecast probe plan outlook pipeline logs options commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

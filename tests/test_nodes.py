@@ -280,9 +280,7 @@ class Felling(Silent):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def tick(
-        self, step: int, total: int, seconds_left: float | None, unit: str = "step"
-    ) -> None:
+    def tick(self, step: int, total: int, seconds_left: float | None, unit: str = "step") -> None:
         if step and unit == "step":
             self.fell()
 

@@ -7,9 +7,13 @@ import time
 import pytest
 
 from tests.searches import configuration, parent, rank_processes, search
+from tests.small_disks import small_disk
 from tests.toy import toy_materials
+from tuner.errors import TunerError
 from tuner.resources import Layout
 from tuner.session import ray_session
+
+__all__ = ["small_disk"]
 
 TWO_SLOTS = Layout(slots=2, workers=1, cpus=1, gpus=0, threads=1)
 ONE_SLOT = Layout(slots=1, workers=1, cpus=2, gpus=0, threads=1)
@@ -116,3 +120,21 @@ def test_an_interrupt_ends_running_trials_at_their_next_report_and_they_run_agai
     assert [r.status for r in history.records.values()] == ["finished"] * 3
     assert (tmp_path / "journal.jsonl").read_bytes().startswith(before)
     assert history.records["t000"].takes == 1
+
+
+def test_a_disk_that_fills_up_ends_the_search_in_a_line_and_it_goes_on_later(small_disk):
+    def act(event, record):
+        if event == "finished":
+            small_disk.fill()
+
+    planned = [configuration(n) for n in range(3)]
+    with pytest.raises(TunerError) as caught:
+        search(small_disk.folder, toy_materials(), planned, ONE_SLOT, act=act, asha=False)
+    assert "journal.jsonl: cannot write the journal (No space left on device)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    before = (small_disk.folder / "journal.jsonl").read_bytes()
+    small_disk.free()
+    history = search(small_disk.folder, toy_materials(), planned, ONE_SLOT, asha=False)
+    assert [r.status for r in history.records.values()] == ["finished"] * 3
+    assert history.records["t000"].takes == 1
+    assert (small_disk.folder / "journal.jsonl").read_bytes().startswith(before)

@@ -88,7 +88,7 @@ def test_a_store_that_takes_no_checkpoint_does_not_end_the_trial(
     order = Order("t0", {**CONFIGURATION, **CHANGES}, checkpoints=kept, checkpoint_every=2.0)
     reports: list[Report] = []
     try:
-        with pytest.warns(UserWarning, match=r"checkpoint at step \d+ is lost"):
+        with pytest.warns(UserWarning, match=r"no checkpoint is kept at step \d+"):
             bench.run(order, reports.append, word)
     finally:
         service.come_back()

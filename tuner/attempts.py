@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ import torch
 from tuner import checkpoints
 from tuner.batches import GroupedBatches
 from tuner.checkpoints import Progress
-from tuner.errors import CrewLost, Preempted, TunerError
+from tuner.errors import CrewLost, Preempted, TunerError, Unwritable
 from tuner.hyperparameters import (
     CLASSIFIER_DROPOUT,
     LAYER_DECAY,
@@ -67,9 +67,12 @@ def shape(configuration: Configuration) -> dict[str, Any]:
 
 @contextmanager
 def _storing() -> Iterator[None]:
-    """A store that does not answer is no fault of the trial's, which another slot may end."""
+    """A store that does not answer is no fault of the trial's, which another slot may end. A disk
+    that is full is so for the next slot, too."""
     try:
         yield
+    except Unwritable:
+        raise
     except TunerError as error:
         raise CrewLost(f"the run's store fails this host: {error}") from error
 
@@ -274,9 +277,14 @@ class Attempt:
             report = self._report("end", self.trial.rungs()[-1], scored, train_loss)
             with _storing():
                 if order.predictions is not None:
-                    self.scorer.write_predictions(order.predictions, scored)
+                    try:
+                        self.scorer.write_predictions(order.predictions, scored)
+                    except OSError as error:  # the score is what counts
+                        why = error.strerror or str(error)
+                        self.trial.warn(f"{order.predictions} cannot be written ({why})")
                 if order.save_to is not None:
                     save_model(self.trainer.network, order.save_to)
+            report = replace(report, warning=self.trial.warning)
             checkpoints.discard(order.checkpoints)
             self.send(report)
 
@@ -315,26 +323,30 @@ class Attempt:
         losses = self.trainer.losses
         gathered = self.ranks.exchange("state", (self.trainer.random_state(), losses.read()[0]))
 
-        def write() -> None:
-            self.trainer.write_checkpoint(
-                checkpoints.writing_folder(folder), [state for state, _ in gathered]
-            )
-            progress = Progress(
-                configuration=trial.configuration,
-                workers=self.ranks.size,
-                step=trial.step,
-                total_steps=trial.steps,
-                most=trial.most,
-                loss_sums=[total for _, total in gathered],
-                loss_steps=losses.steps,
-                train_seconds=trial.clock.seconds["train"],
-                eval_seconds=trial.clock.seconds["eval"],
-                total_seconds=trial.clock.total,
-            )
-            checkpoints.publish(folder, progress)
-
-        self.ranks.first("checkpoint", write)
-        self._kept, self._saved = time.monotonic(), trial.step
+        states = [state for state, _ in gathered]
+        progress = Progress(
+            configuration=trial.configuration,
+            workers=self.ranks.size,
+            step=trial.step,
+            total_steps=trial.steps,
+            most=trial.most,
+            loss_sums=[total for _, total in gathered],
+            loss_steps=losses.steps,
+            train_seconds=trial.clock.seconds["train"],
+            eval_seconds=trial.clock.seconds["eval"],
+            total_seconds=trial.clock.total,
+        )
+        lost = self.ranks.first(
+            "checkpoint",
+            lambda: checkpoints.keep(
+                folder, progress, lambda near: self.trainer.write_checkpoint(near, states)
+            ),
+        )
+        self._kept = time.monotonic()
+        if lost is None:
+            self._saved = trial.step
+        else:
+            trial.warn(lost)
         trial.clock.lap("other")
         if self._leaving is not None:
             self._leave()

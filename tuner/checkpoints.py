@@ -14,10 +14,11 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tuner.disks import refusal, refused_place
 from tuner.errors import TunerError
 from tuner.hyperparameters import Value
 from tuner.stores import Store, is_uri, join, open_store, patiently, write_file
@@ -53,6 +54,27 @@ class Progress:
         return mine == (configuration, workers, steps)
 
 
+def keep(checkpoints: str, progress: Progress, write: Callable[[str], None]) -> str | None:
+    """Have `write` fill an empty folder, and make what it leaves the trial's newest checkpoint.
+
+    Returns None, or why the disk or the store did not take it. Training need not end for that: the
+    checkpoint before, if any, is still the newest.
+    """
+    try:
+        write(writing_folder(checkpoints))
+        publish(checkpoints, progress)
+        return None
+    except TunerError as error:
+        why = str(error)
+    except Exception as error:
+        said = refusal(error)
+        if said is None:
+            raise
+        why = f"{refused_place(error) or checkpoints} cannot be written ({said})"
+    shutil.rmtree(_here(checkpoints) / WRITING, ignore_errors=True)
+    return f"no checkpoint is kept at step {progress.step}: {why}"
+
+
 def writing_folder(checkpoints: str) -> str:
     """An empty folder into which the next checkpoint is written."""
     folder = _here(checkpoints) / WRITING
@@ -64,7 +86,7 @@ def writing_folder(checkpoints: str) -> str:
 def publish(checkpoints: str, progress: Progress) -> None:
     """Make the checkpoint in the writing folder the trial's newest, and drop the one before.
 
-    A store that does not take it is no reason to end the trial: the one before stays the newest.
+    Raises TunerError or OSError where it cannot be; the one before then stays the newest.
     """
     name = f"{PREFIX}{progress.step}"
     written = _here(checkpoints) / WRITING / name
@@ -72,8 +94,6 @@ def publish(checkpoints: str, progress: Progress) -> None:
     if is_uri(checkpoints):
         try:
             _send(open_store(checkpoints), written, name, told)
-        except TunerError as error:
-            warnings.warn(f"the checkpoint at step {progress.step} is lost: {error}", stacklevel=2)
         finally:
             shutil.rmtree(_here(checkpoints), ignore_errors=True)
         return
@@ -164,9 +184,12 @@ def _read(place: str, name: str) -> bytes | None:
 def note_bound(checkpoints: str | None, most: int) -> None:
     """Leave word for the next attempt: at most so many rows a worker a pass.
 
-    For a worker that ran out of memory and takes its group down with it.
+    For a worker that ran out of memory and takes its group down with it. Where no word can be left,
+    the next attempt finds out for itself.
     """
-    if checkpoints is not None:
+    if checkpoints is None:
+        return
+    with contextlib.suppress(OSError, TunerError):
         write_file(join(checkpoints, BOUND), json.dumps(most).encode())
 
 

@@ -17,11 +17,12 @@ from typing import Annotated
 import typer
 
 from tuner.commands import DONE, FAILED, USAGE, app
+from tuner.disks import MEND, refusal, refused_place
 from tuner.errors import TunerError, UserError
 
 __all__ = ["app", "main", "run_guarded"]
 
-for kind in ("search", "data", "boards", "models", "lists"):  # the order of the help
+for kind in ("search", "data", "boards", "models", "exports", "lists"):  # the order of the help
     import_module(f"tuner.commands.{kind}")
 
 INTERRUPTED = 130
@@ -53,6 +54,10 @@ def run_guarded(arguments: Sequence[str]) -> int:
         # Whoever read the output has seen enough; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if (said := refusal(error)) is None:
+            raise
+        return _complain(f"{refused_place(error) or 'a file'}: {said}; {MEND}", FAILED)
     if code == INTERRUPTED:
         return _complain("interrupted", FAILED)
     return int(code or DONE)

@@ -5,6 +5,7 @@ Knows nothing of what the files mean.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -215,7 +216,10 @@ def finite(value: Any) -> Any:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one, never a half."""
+    """Write a file so that a reader, or a crash, sees the old one or the new one, never a half.
+
+    Raises OSError that names the path.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
@@ -225,8 +229,11 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names none; the temporary one helps nobody
         raise
     _sync_folder(path.parent)
 

@@ -14,6 +14,10 @@ class UserError(TunerError):
     """What the user gave cannot be used. The command line prints the line and exits with 2."""
 
 
+class Unwritable(TunerError):
+    """A disk does not take what is to be kept: it is full, read-only, or not this user's."""
+
+
 class SearchError(TunerError):
     """A search ended without a single finished trial, or could not go on."""
 

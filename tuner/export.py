@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedTokenizerFast
 
+from tuner.disks import MEND, writing
 from tuner.documents import write_json, write_text
 from tuner.headings import duration
 from tuner.hyperparameters import Configuration
@@ -111,32 +113,36 @@ def export_model(
     It holds the weights, a configuration with the task's label names, the tokenizer limited to
     `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows` rows
     of `split`. Everything is written beside and renamed, so that `best/` is never half a model;
-    an older one is replaced.
+    an older one is replaced. Raises Unwritable where the disk does not take it; the older stays.
     """
     best = run.best_folder
     for leftover in best.parent.glob(".best.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh = best.with_name(f".best.{secrets.token_hex(4)}")
-    fresh.mkdir(parents=True)
-    try:
-        _write_weights(trained, fresh)
-        _write_config(trained, fresh, task, max_length)
-        _write_tokenizer(tokenizer, fresh, max_length)
-        scores = {
-            "task": task.name,
-            "split": split,
-            "rows": rows,
-            "metrics": dict(metrics),
-            "hyperparameters": dict(hyperparameters),
-        }
-        write_json(fresh / "metrics.json", scores)
-        text = model_card(run.name, task, metrics, rows, split, hyperparameters, card, max_length)
-        write_text(fresh / "README.md", text)
-        _sync(fresh)
-        _swap(fresh, best)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+    then = f"what was there is kept; {MEND}, then: tuner resume {shlex.quote(run.where)}"
+    with writing(best, then):
+        try:
+            fresh.mkdir(parents=True)
+            _write_weights(trained, fresh)
+            _write_config(trained, fresh, task, max_length)
+            _write_tokenizer(tokenizer, fresh, max_length)
+            scores = {
+                "task": task.name,
+                "split": split,
+                "rows": rows,
+                "metrics": dict(metrics),
+                "hyperparameters": dict(hyperparameters),
+            }
+            write_json(fresh / "metrics.json", scores)
+            text = model_card(
+                run.name, task, metrics, rows, split, hyperparameters, card, max_length
+            )
+            write_text(fresh / "README.md", text)
+            _sync(fresh)
+            _swap(fresh, best)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
     return best
 
 
@@ -145,7 +151,10 @@ def _write_weights(trained: Path, fresh: Path) -> None:
     if not files:
         raise FileNotFoundError(f"no safetensors in {trained}")
     for file in files:
-        shutil.copyfile(file, fresh / file.name)
+        try:
+            os.link(file, fresh / file.name)  # half the time, and half the room on the disk
+        except OSError:
+            shutil.copyfile(file, fresh / file.name)
 
 
 def _write_config(trained: Path, fresh: Path, task: Task, max_length: int) -> None:
@@ -187,9 +196,15 @@ def _sync(folder: Path) -> None:
 
 def _swap(fresh: Path, best: Path) -> None:
     old = best.with_name(f".best.{secrets.token_hex(4)}")
-    if best.exists():
+    replaced = best.exists()
+    if replaced:
         os.rename(best, old)
-    os.rename(fresh, best)
+    try:
+        os.rename(fresh, best)
+    except OSError:
+        if replaced:
+            os.rename(old, best)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -59,7 +59,8 @@ class Record:
     step again replaces what was said from there on. Times are unix seconds.
 
     `losses` counts the slots that died with the trial, `preemptions` those whose host was taken
-    away after a notice; a slot counts in one of the two.
+    away after a notice; a slot counts in one of the two. `warning` is the last thing that went
+    wrong without ending the trial.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Record:
     status: Status = "drawn"
     scores: list[Score] = field(default_factory=list)
     error: str | None = None
+    warning: str | None = None
     takes: int = 0
     losses: int = 0
     preemptions: int = 0
@@ -211,6 +213,7 @@ class History:
     def _keep(self, record: Record, event: Mapping[str, Any], score: Score, status: str) -> None:
         record.scores.append(score)
         record.slot = score.slot or record.slot
+        record.warning = event.get("warning") or record.warning
         record.reported_at = event.get("time")
         self.results.append((record.name, score, status))
 

@@ -1,6 +1,6 @@
 """Whether the Hugging Face Hub can be reached, found out before any heavy library is imported.
 
-Knows nothing of what is fetched from it.
+Knows nothing of what is fetched from it or sent there.
 """
 
 from __future__ import annotations
@@ -36,6 +36,25 @@ def probe_hub(dataset: str | None = None, model: str | None = None, seconds: flo
     if any(_is_set(name) for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
         _check_cache(dataset, model)
         return
+    problem = _unreachable(seconds)
+    if problem is not None:
+        raise UserError(
+            f"{problem}; {WAY_OUT}, or set HF_HUB_OFFLINE=1 to use what the local cache holds"
+        )
+
+
+def check_upload(seconds: float = 1.5) -> None:
+    """Return where the Hub answers within `seconds`; raise UserError where nothing can be sent."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if _is_set(name):
+            raise UserError(f"{name} is set, and a push needs the Hub; unset it")
+    problem = _unreachable(seconds)
+    if problem is not None:
+        raise UserError(f"{problem}; push when there is a connection, the model stays where it is")
+
+
+def _unreachable(seconds: float) -> str | None:
+    """Why the Hub does not answer; None where it does."""
     endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
     problem = ["no answer"]
 
@@ -52,12 +71,9 @@ def probe_hub(dataset: str | None = None, model: str | None = None, seconds: flo
     thread.start()
     thread.join(seconds)
     reasons = tuple(problem)
-    if reasons:
-        shown = without_credentials(endpoint)
-        raise UserError(
-            f"cannot reach the Hugging Face Hub at {shown} ({reasons[0]}); {WAY_OUT}, "
-            "or set HF_HUB_OFFLINE=1 to use what the local cache holds"
-        )
+    if not reasons:
+        return None
+    return f"cannot reach the Hugging Face Hub at {without_credentials(endpoint)} ({reasons[0]})"
 
 
 def _connect(endpoint: str, seconds: float) -> None:

@@ -9,6 +9,7 @@ import gc
 import json
 import math
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from tuner.disks import MEND
 from tuner.errors import TunerError, UserError
 from tuner.history import DONE, Direction, History, Record, Score, Session, Status
 
@@ -49,6 +51,7 @@ class Journal:
         self.history = history
         self.check = check
         self._descriptor = descriptor
+        self._broken: str | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -80,21 +83,25 @@ class Journal:
 
         NaN and infinity are written as null; numpy's scalars as the numbers they are. When this
         returns, the line has left the process; events that decide a trial's fate are on the disk.
-        Raises TunerError when the line cannot be written; the journal then ends as it did before.
+        Raises TunerError when the line cannot be written; the journal then ends as it did before,
+        and takes nothing more: `history` is ahead of it.
         """
         fields.setdefault("time", time.time())
         plain = {"event": event, **{name: _plain(value) for name, value in fields.items()}}
         line = json.dumps(plain, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         with self._lock:
+            if self._broken is not None:
+                raise TunerError(self._broken)
             self.check()
             self.history.apply(plain)  # first: an event that it refuses must not reach the file
             try:
                 self._write(line, sync=event in _SYNCED)
             except OSError as error:
-                raise TunerError(
-                    f"{self.path}: cannot write the journal ({error.strerror}); "
-                    "free the disk, then resume the run"
-                ) from error
+                self._broken = (
+                    f"{self.path}: cannot write the journal ({error.strerror}); {MEND}, then go on "
+                    f"with: tuner resume {shlex.quote(str(self.path.parent))}"
+                )
+                raise TunerError(self._broken) from error
 
     def _write(self, line: bytes, sync: bool) -> None:
         end = os.fstat(self._descriptor).st_size

@@ -47,7 +47,7 @@ class Row:
     was taken away after a notice, `halvings` how often the micro-batch was halved because it did
     not fit the device. `total_seconds` run from the slot taking the trial to its last report. A
     trial that was drawn and is not done counts as `running`; `begun` tells whether a slot ever took
-    it.
+    it. `warning` is what went wrong without ending it, such as a checkpoint that was not kept.
     """
 
     rank: int | None
@@ -74,6 +74,7 @@ class Row:
     halvings: int
     start_point: bool
     begun: bool
+    warning: str | None = None
 
 
 def rows(history: History, direction: Direction) -> list[Row]:
@@ -148,6 +149,7 @@ def _row(record: Record, rank: int | None, direction: Direction) -> Row:
         halvings=heard.halvings,
         start_point=record.start_point,
         begun=record.takes > 0,
+        warning=record.warning,
     )
 
 
@@ -229,6 +231,7 @@ _KINDS: dict[str, type] = {
     "halvings": int,
     "start_point": bool,
     "begun": bool,
+    "warning": str,
 }
 
 

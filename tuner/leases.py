@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tuner.claims import Claim, FolderClaim, StoreClaim
+from tuner.disks import MEND
 from tuner.errors import SearchError, TunerError, UserError
 from tuner.owners import Owner, myself
 from tuner.runs import Run
@@ -161,7 +162,7 @@ def hold(
                 place.remove()
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
-            raise UserError(f"the run {run.name} cannot be written: {reason}") from None
+            raise UserError(f"{run.folder} cannot be written ({reason}); {MEND}") from None
         raise
     lease = Lease(run, mine, places, lost)
     try:

@@ -192,12 +192,16 @@ class Ledger:
         self._given_up = 0
         event, goes_on = self._meaning(report, slot)
         fields = self._fields(report, slot)
+        warned = self._history.records[report.trial].warning
         self._journal.append(
             event, **fields, **({} if event == "report" else {"error": report.error})
         )
         if event in DONE:
             self._running.discard(report.trial)
             self._study.tell(self._history.records[report.trial])
+        if report.warning not in (None, warned):
+            for watcher in self._watchers:
+                watcher.note(f"{report.trial}: {report.warning}")
         self._tell(event, report.trial)
         if event == "report" and self.reason is not None:
             goes_on = False  # neither stopped nor failed: `resume` runs it again
@@ -217,6 +221,8 @@ class Ledger:
         objective = report.metrics.get(self._objective)
         if report.train_metrics:
             fields["train_metrics"] = report.train_metrics
+        if report.warning is not None:
+            fields["warning"] = report.warning
         return {**fields, "progress": report.progress, "objective": objective, "slot": slot}
 
     def _score(self, report: Report, slot: str) -> Score:

@@ -53,7 +53,8 @@ class Report:
     sign of life; none of these three waits for a word. `metrics` are the task's, under their plain
     names, `train_metrics` the same on training rows, where the order asks for them; `loss` is the
     mean loss on the selection rows. Seconds count over restarts. `halvings` tells how often the
-    micro-batch was halved because it did not fit the device.
+    micro-batch was halved because it did not fit the device. `warning` is what
+    went wrong without ending the trial, such as a checkpoint that could not be written.
     """
 
     trial: str
@@ -74,6 +75,7 @@ class Report:
     workers: int = 1
     halvings: int = 0
     error: str | None = None
+    warning: str | None = None
 
     @property
     def progress(self) -> float:

@@ -17,10 +17,11 @@ from tuner.errors import CrewLost, SearchError, UserError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended, plain_layout, time_left
 from tuner.journal import Journal, read_history
+from tuner.keeping import check_room, check_room_left, check_writable, kept, room_note
 from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
-from tuner.plan import expected, slots_on
+from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
@@ -92,6 +93,7 @@ def _begun(settings: Settings, watcher: Watcher, plain: bool) -> Result:
         with _devices(preparation, settings.storage, watching) as (nodes, layout):
             run = create_run(settings.storage, task.name, settings.name)
             with (
+                kept(run, fresh=True),
                 hold(run, lost=watching.note) as lease,
                 mirrored(run, lease.is_ours, watching.note),
             ):
@@ -120,8 +122,9 @@ def resume(
     drives it, or when its data or search space have changed.
     """
     run = work_on(find_run(storage or default_storage(), which))
+    check_writable(run)
     watching = watcher or Silent()
-    with hold(run, take_over, watching.note) as lease:
+    with kept(run), hold(run, take_over, watching.note) as lease:
         catch_up(run)
         file = read_run_file(run)
         history = read_history(run.journal_file)
@@ -166,7 +169,10 @@ def _devices(
     from tuner.preflight import check_hosts
     from tuner.session import ray_session
 
-    settings, weights = preparation.settings, preparation.base.weights.state or {}
+    settings = preparation.settings
+    # A checkpoint holds the weights and Adam's two moments; then there is the exported model.
+    needed = 4 * model_bytes(preparation)
+    check_room(storage, needed)
     watcher.stage("starting Ray")
     with ray_session(settings.address):
         there = hosts.staying(hosts.alive())
@@ -178,8 +184,10 @@ def _devices(
         )
         if len(there) > 1:
             watcher.stage(f"checking {len(there)} hosts")
-        # A checkpoint holds the weights and Adam's two moments; then there is the exported model.
-        check_hosts(there, storage, 4 * sum(array.nbytes for array in weights.values()))
+        check_hosts(there, storage, needed)
+        space = disk(preparation, layout)
+        if text := room_note(space.running, space.free):
+            watcher.note(text)
         if settings.address and (text := hosts.taken(there)):
             watcher.note(text)
         yield there, layout
@@ -398,6 +406,8 @@ def _retrain(
 
     settings, batch = preparation.settings, int(winner.hyperparameters[BATCH])
     losses = 0
+    # Other things may have filled the disk since the start.
+    check_room_left(run, 2 * model_bytes(preparation))
     while True:
         there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on are left
         layout = retrain_layout(there, settings.gpus_per_worker, batch)

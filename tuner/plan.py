@@ -113,7 +113,7 @@ def plan(settings: Settings, *, probe: bool = False, watcher: Watcher | None = N
         estimate,
         schedules,
         _samples(replace(search, rows=preparation.data.full_train.num_rows, rungs=1)),
-        _disk(preparation, layout),
+        disk(preparation, layout),
     )
 
 
@@ -268,9 +268,10 @@ def _kept(preparation: Preparation, layout: Layout) -> Estimate | None:
 # Disk
 
 
-def _disk(preparation: Preparation, layout: Layout) -> Disk:
+def disk(preparation: Preparation, layout: Layout) -> Disk:
+    """What a run takes of its storage."""
     settings, data = preparation.settings, preparation.data
-    model = _model_bytes(preparation)
+    model = model_bytes(preparation)
     row = 16 + 4 * preparation.task.num_labels
     trials = settings.trials * (_TRIAL_FILES + data.selection.num_rows * row)
     slots = min(layout.slots, settings.trials)
@@ -282,7 +283,8 @@ def _disk(preparation: Preparation, layout: Layout) -> Disk:
     )
 
 
-def _model_bytes(preparation: Preparation) -> int:
+def model_bytes(preparation: Preparation) -> int:
+    """The size of the model's weights."""
     weights = preparation.base.weights
     if weights.state is not None:
         return sum(array.nbytes for array in weights.state.values())

@@ -100,6 +100,10 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
         shown.append(Column("restarts", True, lambda row: str(row.restarts or ""), spare=2))
     if any(row.preemptions for row in rows):
         shown.append(Column("preempted", True, lambda row: str(row.preemptions or ""), spare=2))
+    if any(row.warning for row in rows):
+        shown.append(
+            Column("warning", False, lambda row: _one_line(row.warning or "", _ERROR_WIDTH), 2)
+        )
     if any(row.error for row in rows):
         shown.append(Column("error", False, lambda row: _one_line(row.error or "", _ERROR_WIDTH)))
     return shown

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 
 from tuner.batches import Feed, GroupedBatches, Numbers, Padding, Rows, padded
+from tuner.disks import MEND, writing
 from tuner.hyperparameters import BATCH, EPOCHS, OUR_OWN, SEED, Batch, Configuration
 from tuner.layers import spread_rates
 from tuner.losses import Losses, row_losses
@@ -294,7 +296,7 @@ def has_unused_parameters(model: PreTrainedModel, rows: Rows, padding: Padding) 
 def save_model(model: PreTrainedModel, folder: str) -> None:
     """Write the model's configuration and safetensors to `folder`, all at once or not at all.
 
-    At a URI the files appear one by one.
+    At a URI the files appear one by one. Raises Unwritable where the disk does not take them.
     """
     if is_uri(folder):
         with TemporaryDirectory(prefix="tuner-") as near:
@@ -302,13 +304,19 @@ def save_model(model: PreTrainedModel, folder: str) -> None:
             patiently(lambda: open_store(folder).send(Path(near), ""))
         return
     final = Path(folder)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as near:
+    with writing(folder, f"{MEND}, then resume the run"), _beside(final) as near:
         written = Path(near, "model")
         model.save_pretrained(written)
         if final.exists():
             shutil.rmtree(final)
         os.rename(written, final)
+
+
+@contextmanager
+def _beside(final: Path) -> Iterator[str]:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as near:
+        yield near
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -132,7 +132,10 @@ def _open(where: str) -> TrialLog:
             if before != content:
                 path.write_bytes(before)
         return TrialLog(path, before)
-    descriptor, name = tempfile.mkstemp(prefix="tuner-log-")
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="tuner-log-")
+    except OSError:
+        return TrialLog(None)
     os.close(descriptor)
     courier = _Courier(where, Path(name))
     courier.start()

@@ -6,6 +6,7 @@ Knows nothing of models, nor of how the trial is trained.
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -71,6 +72,7 @@ class Trial:
     step: int = 0
     told: int = 0
     place: str = "start"
+    warning: str | None = None
 
     def __post_init__(self) -> None:
         self._bound = self.most
@@ -108,6 +110,11 @@ class Trial:
         count = self.order.rungs
         return rungs(self.steps, count) if count else epoch_ends(self.steps, self.epoch)
 
+    def warn(self, text: str) -> None:
+        """Tell of something that does not end the trial: in its log, and in its next reports."""
+        self.warning = text
+        warnings.warn(text, stacklevel=2)
+
     def mark(self, place: str) -> None:
         self.place = place
 
@@ -127,5 +134,6 @@ class Trial:
             gradient_accumulation_steps=batch.accumulation if batch else 0,
             workers=self.workers,
             halvings=self.halvings,
+            warning=self.warning,
             **more,
         )
