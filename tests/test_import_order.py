@@ -14,8 +14,12 @@ import tuner
 PACKAGE = Path(tuner.__file__).parent
 
 ORDER = """
-errors disks documents stores shelves runs owners claims leases neighbours hyperparameters
-provenance settings demo tasks metrics hub sources checks tokens cache data tiny layers models
+errors rules addresses disks documents stores
+places tables frames strata splits
+shelves runs owners claims leases neighbours hyperparameters provenance
+settings demo tasks metrics hub
+labels glue folders origins drafts sources columns custom reading
+checks tokens cache data tiny layers models
 parameters ranges spaces kinds history journal leaderboard headings rendering standing live progress
 triallog batches mailbox losses training checkpoints materials ranks trials preemption scoring
 attempts bench resources preparation portrait description session hosts preflight study ledger

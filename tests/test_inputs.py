@@ -76,7 +76,14 @@ def test_the_files_own_numbers_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("in.txt", "sentence\na", "the suffix '.txt' names no form; use .tsv, .csv, .jsonl"),
+        (
+            "in.txt",
+            "sentence\na",
+            "the suffix '.txt' names no form; use .tsv, .csv, .jsonl, .parquet; the first",
+        ),
+        ("in.parquet.gz", "", "the suffix '.gz' names no form"),
+        ("in.parquet", "x", "in.parquet: cannot be read as Parquet: "),
+        ("in.csv.gz", "sentence", "in.csv.gz: cannot be unpacked: Not a gzipped file"),
         ("in.tsv", "sentence\n", "has no rows below its header"),
         ("in.jsonl", "\n\n", "has no rows"),
         ("in.tsv", "", "in.tsv:1: is blank; the first line must name the columns"),

@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from tuner import tables
 from tuner.demo import demo_rows
 from tuner.errors import UserError, suggestion
+from tuner.places import Place
 from tuner.tasks import GlueFiles, Task
 
 Split = Literal["train", "validation", "test"]
@@ -147,27 +149,17 @@ def _glue_path(files: GlueFiles, split: Split, data: Path) -> Path:
     return path
 
 
-def text_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file (a byte order mark is passed over), without empty ones at its end.
-
-    Raises UserError when it cannot be read, naming the line that is not UTF-8.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
-    # Not splitlines(): texts may hold characters that it takes for the end of a line.
-    return [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
+def _text_lines(path: Path) -> list[str]:
+    """The file's lines, without empty ones at its end."""
+    found = list(tables.lines(Place.of(path)))
+    while len(found) > 1 and not found[-1]:
+        found.pop()
+    return found or [""]
 
 
 def _read_lines(path: Path, files: GlueFiles, labelled: bool) -> _Lines:
     """The lines of a tab-separated file in which a quotation mark is a character like any other."""
-    lines = text_lines(path)
+    lines = _text_lines(path)
     header, needed = tuple(lines[0].split("\t")), [*files.columns, *[files.label] * labelled]
     start = 1
     if not set(needed) <= set(header):
