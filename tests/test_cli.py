@@ -67,6 +67,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 EXAMPLES: dict[str, tuple[list[str], object]] = {
     "task": (["--task", "rte"], "rte"),
     "data": (["--data", "glue"], "glue"),
+    "text": (["--text", "premise", "--text", "claim"], ("premise", "claim")),
+    "label": (["--label", "stars"], "stars"),
+    "split": (["--split", "train=0:9", "--split", "test=0.5"], {"train": "0:9", "test": "0.5"}),
+    "train_rows": (["--train-rows", "100"], 100),
+    "eval_rows": (["--eval-rows", "50"], 50),
     "model": (["--model", "tiny"], "tiny"),
     "space": (["--space", "demo"], "demo"),
     "trials": (["--trials", "7"], 7),

@@ -236,12 +236,18 @@ def test_the_hubs_rows_come_in_the_same_form(library: Path) -> None:
     assert read_split(task, "test", None)["label"].to_pylist() == [None, None]
 
 
+def test_classes_of_a_data_set_go_by_their_names_not_their_numbers(library: Path) -> None:
+    task = dataclasses.replace(find_task("sst2"), hub=(str(library), "sst2"))
+    task = dataclasses.replace(task, label_names=("positive", "negative"), glue=None)
+    assert read_split(task, "train", None)["label"].to_pylist() == [0, 1]
+
+
 def test_a_data_set_that_does_not_fit_the_task_is_refused(library: Path) -> None:
     task = dataclasses.replace(find_task("sst2"), hub=(str(library), "sst2"))
     with pytest.raises(UserError, match="names its labels negative, positive, but the task sst2"):
-        read_split(dataclasses.replace(task, label_names=("positive", "negative")), "train", None)
+        read_split(dataclasses.replace(task, label_names=("bad", "good")), "train", None)
     with pytest.raises(UserError, match="lacks the columns text"):
-        read_split(dataclasses.replace(task, text_columns=("text",)), "train", None)
+        read_split(dataclasses.replace(task, text_columns=("text",), glue=None), "train", None)
     with pytest.raises(UserError, match=r"cannot load .*\(sst2, dev\).*pass --data DIR"):
         read_split(dataclasses.replace(task, validation_split="dev"), "validation", None)
 

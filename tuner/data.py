@@ -10,10 +10,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from tuner.cache import TokenCache, cached_tokens
@@ -21,19 +20,17 @@ from tuner.checks import TRAIN, VALIDATION
 from tuner.errors import UserError
 from tuner.metrics import score
 from tuner.sources import LABEL
+from tuner.strata import Indices, draw, strata
 from tuner.tasks import Task
 from tuner.tokens import PERCENTILE, SHORTEST, Length, Progress, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-Indices = npt.NDArray[np.int64]
 SelectOn = Literal["holdout", "validation"]
 
 MOST_HELD_OUT = 0.2
 """The largest share of the training rows that is held out for selection."""
-
-_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -159,59 +156,25 @@ def choose_rows(
     Every class is in both where it has two rows or more; a class of one row stays in training.
     """
     rng = np.random.default_rng(seed)
-    strata = _strata(task, labels.to_numpy())
-    rest, held_out = np.arange(len(strata)), None
+    groups = strata(labels.to_numpy(), task.regression)
+    rest, held_out = np.arange(len(groups)), None
     if select_on == "holdout":
-        size = min(validation_rows, int(len(strata) * MOST_HELD_OUT))
+        size = min(validation_rows, int(len(groups) * MOST_HELD_OUT))
         if size < 1:
             raise UserError(
-                f"the training split has {len(strata)} rows, too few to hold some out for "
+                f"the training split has {len(groups)} rows, too few to hold some out for "
                 "selection; pass --select-on validation"
             )
-        held_out = _draw(strata, size, rng, spare=1)
+        held_out = draw(groups, size, rng, spare=1)
         rest = np.setdiff1d(rest, held_out)
-    size = min(round(len(strata) * fraction), len(rest))
-    least = 2 if task.regression else len(np.unique(strata))
+    size = min(round(len(groups) * fraction), len(rest))
+    least = 2 if task.regression else len(np.unique(groups))
     if size < least:
         raise UserError(
-            f"a fraction of {fraction:g} leaves {size} of {len(strata)} training rows, but there "
+            f"a fraction of {fraction:g} leaves {size} of {len(groups)} training rows, but there "
             f"must be {least} or more; pass a larger --fraction"
         )
-    return rest[_draw(strata[rest], size, rng, spare=0)], held_out
-
-
-def _strata(task: Task, labels: npt.NDArray[Any]) -> Indices:
-    """The group of each row: its class, or for a regression the bin of its label."""
-    if task.regression:
-        bins = max(1, min(_BINS, len(labels) // _BINS))
-        edges = np.quantile(labels, np.linspace(0, 1, bins + 1)[1:-1])
-        labels = np.digitize(labels, edges)
-    strata: Indices = np.unique(labels, return_inverse=True)[1]
-    return strata
-
-
-def _draw(strata: Indices, size: int, rng: np.random.Generator, spare: int) -> Indices:
-    """`size` rows, shared out in proportion to the strata, sorted.
-
-    Each stratum gives at least one row and keeps at least `spare`, where `size` and its own allow.
-    """
-    counts = np.bincount(strata)
-    most = np.maximum(counts - spare, 0)
-    size = min(size, int(most.sum()))
-    least = np.minimum(1, most)
-    if least.sum() > size:
-        least = np.zeros_like(least)
-    exact = size * counts / counts.sum()
-    quota = np.clip(np.floor(exact).astype(np.int64), least, most)
-    while quota.sum() > size:
-        quota[np.where(quota > least, quota - exact, -np.inf).argmax()] -= 1
-    while quota.sum() < size:
-        quota[np.where(quota < most, exact - quota, -np.inf).argmax()] += 1
-    drawn = [
-        rng.permutation(np.flatnonzero(strata == stratum))[:count]
-        for stratum, count in enumerate(quota)
-    ]
-    return np.sort(np.concatenate(drawn))
+    return rest[draw(groups[rest], size, rng, spare=0)], held_out
 
 
 # Tokens

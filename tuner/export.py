@@ -24,6 +24,7 @@ from tuner.documents import write_json, write_text
 from tuner.headings import duration
 from tuner.hyperparameters import Configuration
 from tuner.models import label_maps
+from tuner.rules import parse_rule
 from tuner.runs import Run
 from tuner.settings import TINY
 from tuner.tasks import Task
@@ -165,11 +166,7 @@ def _write_config(trained: Path, fresh: Path, task: Task, max_length: int) -> No
     config["label2id"] = label2id
     config["problem_type"] = "regression" if task.regression else "single_label_classification"
     # What predictions need to know of the task; transformers keeps names it does not know.
-    config["tuner"] = {
-        "task": task.name,
-        "text_columns": list(task.text_columns),
-        "max_length": max_length,
-    }
+    config["tuner"] = {"task": task.name, **task.plain(), "max_length": max_length}
     write_json(fresh / "config.json", config)
 
 
@@ -271,7 +268,7 @@ def _metadata(
             dataset_type=dataset,
             dataset_name=task.title,
             dataset_config=config,
-            dataset_split=task.validation_split if split == "validation" else split,
+            dataset_split=split if parse_rule(task.split(split)).inner else task.split(split),
             metric_type=METRIC_NAMES[metric].hub_id,
             metric_name=title(metric),
             metric_value=value,

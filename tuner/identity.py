@@ -28,6 +28,7 @@ def describe(
     data, choice = preparation.data, preparation.choice
     facts = {
         **({"kind": TRAINING} if preparation.plain else {}),
+        "task": preparation.task.plain(),
         "versions": versions(),
         "git": git_revision(Path.cwd()),
         "data": {
@@ -92,7 +93,19 @@ def time_left(settings: Settings, history: History) -> float | None:
 
 
 def check_same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> None:
-    """Whether a run that goes on still has its data, its model and its space. Raises UserError."""
+    """Whether a run that goes on still has its task, its data, its model and its space.
+
+    Raises UserError.
+    """
+    task = preparation.task.plain()
+    began = {key: value for key, value in (facts.get("task") or {}).items() if key in task}
+    for key, value in began.items():
+        if task[key] != value and key not in ("title", "objective"):
+            raise UserError(
+                f"{run.name}: the task's {key} is {_short(task[key])}, but was {_short(value)} "
+                "when the run began; restore it, or start a new run with "
+                f"`tuner tune --config {run.settings_file}`"
+            )
     before = (facts.get("data") or {}).get("fingerprints") or {}
     for split, fingerprint in preparation.data.fingerprints.items():
         if before.get(split, fingerprint) != fingerprint:
@@ -112,3 +125,8 @@ def check_same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> 
             f"{run.name}: the search space {preparation.space.name} changed since the run began; "
             f"restore it, or start a new run with `tuner tune --config {run.settings_file}`"
         )
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -43,7 +43,7 @@ class Flag:
         """The parameter that typer reads."""
         name = f"{self.name}/--no-{self.name[2:]}" if self.kind is bool else self.name
         default = Settings.model_fields[self.field].get_default(call_default_factory=True)
-        shown = "" if default is None or self.field == "set" else f" (default: {_plain(default)})"
+        shown = "" if default in (None, (), {}) else f" (default: {_plain(default)})"
         option = typer.Option(
             name, metavar=self.metavar, help=self.help + shown + ".", rich_help_panel=self.panel
         )
@@ -56,8 +56,33 @@ class Flag:
 
 
 FLAGS = (
-    Flag("task", str, "NAME", LEARN, "The task; `tuner tasks` lists them"),
-    Flag("data", str, "DIR", LEARN, "A folder of GLUE's TSV files, instead of the Hub"),
+    Flag(
+        "task",
+        str,
+        "NAME|FILE",
+        LEARN,
+        "The task, which `tuner tasks` lists, or a task file (default: what --data suggests)",
+    ),
+    Flag(
+        "data",
+        list[str],
+        "PLACE|SPLIT=FILE",
+        LEARN,
+        "The rows: a file (CSV, TSV, JSONL, Parquet), a folder, a Hub data set (user/name:config) "
+        "or a URI; or the file of each split, given as train=FILE (default: the task's own)",
+    ),
+    Flag("text", list[str], "COLUMN", LEARN, "The column of texts; given twice, those of a pair"),
+    Flag("label", str, "COLUMN", LEARN, "The column of labels"),
+    Flag(
+        "split",
+        list[str],
+        "SPLIT=ROWS",
+        LEARN,
+        "The rows of train, validation or test: a split of the data by its name (dev), rows "
+        "(0:35000), a share drawn by class (0.8), or either of a split (train[0.1])",
+    ),
+    Flag("train_rows", int, "N", LEARN, "Of the training rows, N drawn by class"),
+    Flag("eval_rows", int, "N", LEARN, "Of the validation and of the test rows, N drawn by class"),
     Flag(
         "model",
         str,
@@ -151,7 +176,7 @@ def training_command(command: Callable[..., int]) -> Callable[..., int]:
 
 def data_command(command: Callable[..., int]) -> Callable[..., int]:
     """The same with the flags alone that say which rows are learned from, and how they are read."""
-    wanted = {flag.field for flag in FLAGS if flag.panel == LEARN} - {"objective"} | {"seed"}
+    wanted = {flag.field for flag in FLAGS if flag.panel == LEARN} | {"seed"}
     return _with_flags(command, [flag for flag in FLAGS if flag.field in wanted])
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.drafts import Draft
 from tuner.errors import CrewLost, SearchError, UserError
 from tuner.history import History
 from tuner.identity import check_same, describe, extended, plain_layout, time_left
@@ -27,7 +28,6 @@ from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, default_storage, read_run_file, write_run_file
-from tuner.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def resume(
         if file.plain and (trials or budget):
             raise UserError(
                 f"{run.name} is a training without a search, which --trials and --budget cannot "
-                f"extend; start a search with `tuner tune --task {file.settings.task}`"
+                f"extend; start a search with `tuner tune --config {run.settings_file} --trials 20`"
             )
         settings = extended(file.settings, history, trials, budget, address)
         settings, task = resolve(settings)
@@ -149,7 +149,7 @@ def resume(
                     return _run(run, lease, preparation, nodes, layout, watching)
 
 
-def _prepared(settings: Settings, task: Task, watcher: Watcher, plain: bool) -> Preparation:
+def _prepared(settings: Settings, task: Draft, watcher: Watcher, plain: bool) -> Preparation:
     preparation = prepare(settings, task, watcher)
     if not plain:
         return preparation

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tuner.errors import UserError
-from tuner.hub import probe_hub
-from tuner.preparation import read_splits, resolve, texts_of, to_fetch
+from tuner.preparation import reach_hub, resolve, texts_of
+from tuner.reading import read_task
 from tuner.settings import Settings
-from tuner.sources import LABEL, read_split
+from tuner.sources import LABEL
 from tuner.tasks import Task
 
 if TYPE_CHECKING:
@@ -116,14 +116,13 @@ def look(settings: Settings, progress: Progress, examples: int) -> Portrait:
 
     Raises UserError where `tuner tune` would, for the data or the model's tokenizer.
     """
-    settings, task = resolve(settings)
-    dataset, model = to_fetch(settings, task)
-    if dataset or model:
-        probe_hub(dataset=dataset, model=model)
-    splits = read_splits(task, settings, progress)
-    notes: list[str] = []
+    settings, drafted = resolve(settings)
+    reach_hub(settings, drafted)
+    reading = read_task(drafted, settings, progress.stage)
+    task, settings, splits = reading.task, reading.settings, dict(reading.splits)
+    notes = list(reading.notes)
     try:
-        splits["test"] = read_split(task, "test", settings.data)
+        splits["test"] = reading.read("test")
     except UserError as error:
         notes.append(f"without a test split: {error}")
     progress.stage("loading libraries")

@@ -37,7 +37,8 @@ def task_of(folder: Path) -> Task:
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        name = config["tuner"]["task"]
+        said = config["tuner"]
+        name = said["task"]
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder}: no model lies there (config.json cannot be read); pass a run, or its best/"
@@ -46,7 +47,14 @@ def task_of(folder: Path) -> Task:
         raise UserError(
             f"{folder}: config.json does not name the model's task; pass the best/ that tuner wrote"
         ) from error
-    return find_task(name)
+    if "label_names" not in said:  # of a version that knew no tasks but its own
+        return find_task(name)
+    try:
+        return Task.read(said)
+    except UserError as error:
+        raise UserError(
+            f"{folder}: config.json: {error}; pass the best/ that tuner wrote"
+        ) from error
 
 
 def predict(folder: Path, task: Task, table: pa.Table, batch_size: int = 64) -> Logits:
@@ -113,7 +121,10 @@ def predictions(task: Task, logits: Logits) -> list[str]:
     """What GLUE's server wants to see for each row: a label as the task's own files write it, or,
     for STS-B, a number from 0 to 5 with three decimals."""
     if task.regression:
-        return [f"{score:.3f}" for score in np.clip(logits[:, 0], 0.0, 5.0) + 0.0]
+        scores = (
+            logits[:, 0] if task.label_range is None else np.clip(logits[:, 0], *task.label_range)
+        )
+        return [f"{score:.3f}" for score in scores + 0.0]
     labels = (task.glue and task.glue.labels) or task.label_names
     return [labels[number] for number in logits.argmax(axis=1)]
 

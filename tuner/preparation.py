@@ -11,17 +11,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tuner.drafts import Draft, draft
 from tuner.errors import UserError
 from tuner.history import Direction
 from tuner.hub import probe_hub
 from tuner.hyperparameters import BATCH, LAYER_DECAY, OUR_OWN, REINIT_LAYERS
 from tuner.kinds import Choice, Kind, choose, choose_here
+from tuner.origins import dataset_of, probe_data
+from tuner.reading import Reading, read_task
 from tuner.settings import AUTO, DEFAULT_MODEL, TINY, Settings
-from tuner.sources import read_split
 from tuner.spaces import Space, load_space
-from tuner.tasks import Task, direction, find_task
+from tuner.tasks import Task, direction
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,36 +73,33 @@ class Preparation:
         )
 
 
-def resolve(settings: Settings) -> tuple[Settings, Task]:
-    """Settings with the defaults that depend on others filled in, and the task they name.
+def resolve(settings: Settings) -> tuple[Settings, Draft]:
+    """Settings with the defaults that depend on others filled in, and the task that they name, as
+    far as it is known before its rows are read.
 
     Raises UserError for an unknown task or objective, and when no task is named.
     """
-    if settings.task is None:
-        raise UserError("no task is named; pass --task, one of those that `tuner tasks` lists")
-    task = find_task(settings.task)
-    if settings.objective is not None:
-        task = task.with_objective(settings.objective)
-    model = settings.model or (TINY if task.name == "demo" else DEFAULT_MODEL)
-    filled = {"model": model, "objective": task.objective}
+    settings, task = draft(settings)
+    filled: dict[str, Any] = {}
+    if task.task is not None:
+        objective = settings.objective or task.task.objective
+        filled["objective"] = task.task.with_objective(objective).objective
+    filled["model"] = settings.model or (TINY if task.name == "demo" else DEFAULT_MODEL)
     return settings.model_copy(update=filled), task
 
 
-def prepare(settings: Settings, task: Task, watcher: Progress) -> Preparation:
+def prepare(settings: Settings, task: Draft, watcher: Progress) -> Preparation:
     """Read, check and tokenise the data, load the base model and the search space.
 
-    `settings` are resolved ones; those of the preparation name the space that `auto` stands for.
-    `watcher` hears what is being done. Cheap checks come first, before any heavy import. Raises
-    UserError for whatever is wrong with the input.
+    `settings` are resolved ones; those of the preparation name the space that `auto` stands for,
+    and the columns and splits that were inferred. `watcher` hears what is being done. Cheap checks
+    come first, before any heavy import. Raises UserError for whatever is wrong with the input.
     """
     automatic = settings.space == AUTO
     choice = choose_here(str(settings.model)) if automatic else None
-    dataset, model = to_fetch(settings, task)
     # Whatever can be seen without knowing transformers' fields is said before it is imported.
     load_space(_space_name(settings, choice) or "default", fixed=settings.set)
-    if dataset or model:
-        probe_hub(dataset=dataset, model=model)
-    splits = {} if dataset else read_splits(task, settings, watcher)
+    reading = None if reach_hub(settings, task) else read_task(task, settings, watcher.stage)
     watcher.stage("loading libraries")
     from tuner import parameters
 
@@ -108,15 +107,23 @@ def prepare(settings: Settings, task: Task, watcher: Progress) -> Preparation:
         from tuner.models import read_config
 
         choice = choose(Kind.of(read_config(str(settings.model))))
-    settings = settings.model_copy(update={"space": _space_name(settings, choice)})
-    space = load_space(settings.space, parameters.fields(), settings.set)
+    space = load_space(str(_space_name(settings, choice)), parameters.fields(), settings.set)
     _check_batches(space, settings.workers_per_trial)
-    splits = splits or read_splits(task, settings, watcher)
+    reading = reading or read_task(task, settings, watcher.stage)
+    return _prepared(reading, space, choice, watcher)
+
+
+def _prepared(
+    reading: Reading, space: Space, choice: Choice | None, watcher: Progress
+) -> Preparation:
     from tuner.cache import token_cache
     from tuner.checks import check_rows
     from tuner.data import prepare_data
     from tuner.models import load_base
 
+    task, splits = reading.task, reading.splits
+    name = _space_name(reading.settings, choice)
+    settings = reading.settings.model_copy(update={"space": name})
     warnings = check_rows(task, splits)
     watcher.stage(f"loading the model {Path(str(settings.model)).name}")
     base = load_base(str(settings.model), task, lambda: texts_of(task, splits["train"]))
@@ -133,8 +140,20 @@ def prepare(settings: Settings, task: Task, watcher: Progress) -> Preparation:
         progress=watcher,
         cache=token_cache(),
     )
-    notes = (*_said(choice), *fit, *warnings, *data.notes)
+    notes = (*reading.notes, *_said(choice), *fit, *warnings, *data.notes)
     return Preparation(settings, task, space, base, data, notes, choice)
+
+
+def reach_hub(settings: Settings, task: Draft) -> bool:
+    """Whether rows must be fetched from the Hub. Raises UserError where it is needed, for rows or
+    the model, and cannot be reached."""
+    dataset = dataset_of(settings.data, task.task)
+    model = settings.model if _is_hub_id(str(settings.model)) else None
+    if dataset:
+        probe_data(settings.data, dataset)
+    if model:
+        probe_hub(model=model)
+    return dataset is not None
 
 
 def _space_name(settings: Settings, choice: Choice | None) -> str | None:
@@ -148,22 +167,10 @@ def _said(choice: Choice | None) -> tuple[str, ...]:
     return (f"the search space is {choice.space}, for {choice.why}",) if choice else ()
 
 
-def to_fetch(settings: Settings, task: Task) -> tuple[str | None, str | None]:
-    """The Hub's data set and the Hub's model that are needed; None for what lies here."""
-    dataset = task.hub[0] if task.hub and settings.data is None else None
-    return dataset, settings.model if _is_hub_id(str(settings.model)) else None
-
-
 def _is_hub_id(model: str) -> bool:
     """Whether `model` must be fetched; what is neither here nor an id is refused later on."""
     here = model == TINY or os.path.exists(os.path.expanduser(model))
     return not here and _HUB_ID.fullmatch(model) is not None
-
-
-def read_splits(task: Task, settings: Settings, watcher: Progress) -> dict[str, pa.Table]:
-    """The training and the validation rows, as they are. Raises UserError."""
-    watcher.stage(f"reading {task.name}")
-    return {name: read_split(task, name, settings.data) for name in ("train", "validation")}
 
 
 def texts_of(task: Task, rows: pa.Table) -> Iterator[str]:

@@ -23,9 +23,11 @@ from pydantic import (
     model_validator,
 )
 
+from tuner.addresses import is_here, parse_data
 from tuner.documents import Document, read_document, read_scalar, write_yaml
 from tuner.errors import UserError, suggestion
 from tuner.hyperparameters import Value
+from tuner.rules import parse_rules
 from tuner.runs import Run, check_name
 from tuner.stores import without_credentials
 
@@ -170,6 +172,15 @@ def _assigned(value: Any) -> Any:
     return dict(value)
 
 
+def _columns(value: Any) -> Any:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError("must be a column's name, or two of them")
+    if len(names) > 2 or len(set(names)) < len(names):
+        raise ValueError("must be a column's name, or two different ones of a pair")
+    return tuple(names)
+
+
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 Count = Annotated[int, BeforeValidator(_number)]
 Share = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -186,9 +197,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Text | None = None
-    """A task's name; required to run."""
-    data: Text | None = None
-    """A folder of GLUE's TSV files; None: the Hub, or the task's own rows."""
+    """A task's name or a task file; None: what `data`, `text` and `label` say."""
+    data: Annotated[str | dict[str, str] | None, BeforeValidator(parse_data)] = None
+    """A file, a folder, a Hub data set, or a file for every split; None: the task's own rows."""
+    text: Annotated[tuple[str, ...], BeforeValidator(_columns)] = ()
+    """The column of texts, or a pair's two; empty: the task's own, or what the data suggest."""
+    label: Text | None = None
+    """The column of labels; None: the task's own, or what the data suggest."""
+    split: Annotated[dict[str, str], BeforeValidator(parse_rules)] = {}
+    """Which rows train, validate and test (see `rules`); empty: what the data's own splits say."""
+    train_rows: Annotated[Count, Field(gt=0)] | None = None
+    """Of the training rows, so many, drawn by class; None: all."""
+    eval_rows: Annotated[Count, Field(gt=0)] | None = None
+    """Of the rows that are scored, so many, drawn by class; None: all."""
     model: Text | None = None
     """`tiny`, a Hub id or a folder."""
     space: Text = AUTO
@@ -237,13 +258,14 @@ class Settings(BaseModel):
     def _name(cls, name: str | None) -> str | None:
         return name if name is None else check_name(name)
 
-    @field_validator("data", "model", "space", "storage", "address")
+    @field_validator("task", "data", "model", "space", "storage", "address")
     @classmethod
-    def _no_credentials(cls, text: str | None) -> str | None:
+    def _no_credentials(cls, given: str | dict[str, str] | None) -> str | dict[str, str] | None:
         # What stands here is written to run.yaml, the model card and the log.
-        if text is not None and without_credentials(text) != text:
-            raise ValueError("carries a user name or a password; keep them in the environment")
-        return text
+        for text in given.values() if isinstance(given, dict) else [given or ""]:
+            if without_credentials(text) != text:
+                raise ValueError("carries a user name or a password; keep them in the environment")
+        return given
 
     def plain(self) -> dict[str, Any]:
         """As plain data: `Settings(**settings.plain()) == settings`."""
@@ -257,15 +279,24 @@ class Settings(BaseModel):
         """With `changes`, and with local paths made absolute, so that any folder can repeat it."""
         values = {**self.plain(), **changes}
         for key in ("task", "data", "model", "space"):
-            text = values[key]
-            if isinstance(text, str) and _is_local(key, text):
-                values[key] = os.path.abspath(os.path.expanduser(text))
+            value = values[key]
+            if isinstance(value, dict):
+                values[key] = {name: _from_anywhere(key, text) for name, text in value.items()}
+            elif value is not None:
+                values[key] = _from_anywhere(key, value)
         return Settings(**values)
+
+
+def _from_anywhere(key: str, text: str) -> str:
+    """A local path made absolute; all else as it is."""
+    return os.path.abspath(os.path.expanduser(text)) if _is_local(key, text) else text
 
 
 def _is_local(key: str, text: str) -> bool:
     if "://" in text:
         return False
+    if key == "data":
+        return is_here(text)
     # The names of tasks and spaces, and `tiny`, go before what lies in the working directory.
     word = key in ("task", "space") and not re.search(r"[/\\]|\.ya?ml$", text)
     named = word or (key == "model" and text == TINY)

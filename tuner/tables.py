@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,7 +107,7 @@ def lines(place: Place) -> Iterator[str]:
     """
     with place.open() as plain:
         packed = place.name.lower().endswith(".gz")
-        source = cast(BinaryIO, gzip.GzipFile(fileobj=plain)) if packed else plain
+        source = io.BufferedReader(gzip.GzipFile(fileobj=plain)) if packed else plain
         number = 0
         try:
             for number, raw in enumerate(source, 1):

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from tuner.errors import UserError, suggestion
 
@@ -33,6 +33,12 @@ DIRECTIONS: Mapping[str, Literal["max", "min"]] = MappingProxyType(
     }
 )
 """Every metric there is, and whether more or less of it is better."""
+
+CLASS_METRICS = (ACCURACY, MACRO_F1)
+"""What a classification of one's own records."""
+
+SCALE_METRICS = (PEARSON, SPEARMAN, RMSE)
+"""What a regression of one's own records."""
 
 GLUE = "nyu-mll/glue"
 
@@ -62,8 +68,11 @@ class Task:
     """A text classification task, or a regression where `label_names` is empty.
 
     `text_columns` are one column or two; `train_split`, `validation_split` and `test_split` are the
-    Hub's names of the splits, `hub` its data set and configuration. `label_range` bounds the labels
-    of a regression. `metrics` are all recorded; `objective` is the one that a search goes by.
+    rules for the splits' rows (`rules`), the Hub's names of them for the tasks built in, and `seed`
+    is that of rows drawn by a share. `hub` is a data set of the Hub and its configuration.
+    `label_values` is what files write for each class, where that is not its name. `label_range`
+    bounds the labels of a regression. `metrics` are all recorded; `objective` is the one that a
+    search goes by.
     """
 
     name: str
@@ -76,8 +85,10 @@ class Task:
     validation_split: str = "validation"
     test_split: str = "test"
     label_column: str = "label"
+    label_values: tuple[str, ...] = ()
     label_range: tuple[float, float] | None = None
-    hub: tuple[str, str] | None = None
+    seed: int = 0
+    hub: tuple[str, str | None] | None = None
     glue: GlueFiles | None = None
 
     @property
@@ -98,6 +109,49 @@ class Task:
                 f"{', '.join(self.metrics)}{suggestion(name, self.metrics)}"
             )
         return dataclasses.replace(self, objective=name)
+
+    def split(self, name: str) -> str:
+        """The rule for the rows of `train`, `validation` or `test`."""
+        return str(getattr(self, f"{name}_split"))
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is, but for its objective and where its columns stand, one of `TASKS`."""
+        own = TASKS.get(self.name)
+        return own is not None and own.title == self.title and own.label_names == self.label_names
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, without what a task built in knows of GLUE's files."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["glue"]
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Task:
+        """The task that `plain` wrote; keys that it does not know are passed over.
+
+        Raises UserError where something is missing or of another kind.
+        """
+        known = {field.name for field in dataclasses.fields(cls)} - {"glue"}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if name in known
+        }
+        try:
+            task = cls(**given)
+            wrong = not all(
+                isinstance(name, str)
+                for name in (task.name, *task.text_columns, *task.label_names, *task.metrics)
+            )
+        except TypeError:
+            wrong = True
+        if wrong:
+            raise UserError("the task cannot be read: it is not what tuner writes")
+        # GLUE's files are no part of what is written.
+        own = TASKS[task.name] if task.built_in else task
+        glue = own.glue if own.text_columns == task.text_columns else None
+        return dataclasses.replace(task, glue=glue)
 
 
 ENTAILMENT = ("entailment", "not_entailment")
@@ -250,8 +304,8 @@ def find_task(name: str) -> Task:
         return TASKS[name]
     except KeyError:
         raise UserError(
-            f"there is no task {name!r}; choose from {', '.join(TASKS)}"
-            f"{suggestion(name.lower(), TASKS)}"
+            f"there is no task {name!r}; choose from {', '.join(TASKS)}, or name a task file "
+            f"(.yaml){suggestion(name.lower(), TASKS)}"
         ) from None
 
 

@@ -62,7 +62,7 @@ def board(run: Run, form: str, top: int | None) -> str:
     from tuner.tasks import direction, find_task
 
     file, history = read_run_file(run), read_history(run.journal_file)
-    task = str(file.settings.task)
+    task = str((file.facts.get("task") or {}).get("name") or file.settings.task)
     objective = file.settings.objective or find_task(task).objective
     better = direction(objective)
     about = heading(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tuner.addresses import Data, parse_data
 from tuner.commands import DONE, Storage, app
 from tuner.commands.models import _exported, _rows_to_predict
 from tuner.stores import join
@@ -30,8 +31,10 @@ def export(
         bool, typer.Option("--private", help="Let only those it is shared with see it there.")
     ] = False,
     data: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Data for the check of --onnx (default: the run's)."),
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE|SPLIT=FILE", help="Data for the check of --onnx (default: the run's)."
+        ),
     ] = None,
     storage: Storage = "runs",
 ) -> int:
@@ -47,7 +50,7 @@ def export(
 
         to = destination(repository)  # before minutes of work
     if onnx:
-        _write_onnx(folder, data or files)
+        _write_onnx(folder, parse_data(data) if data else files)
         _send_onnx(which, storage, folder)
     if to is not None:
         from tuner.upload import contents, push
@@ -60,7 +63,7 @@ def export(
     return DONE
 
 
-def _write_onnx(folder: Path, data: str | None) -> None:
+def _write_onnx(folder: Path, data: Data) -> None:
     from tuner.portable import TOLERANCE, write_onnx
     from tuner.predict import task_of
 

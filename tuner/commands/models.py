@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from tuner.addresses import Data, parse_data
 from tuner.commands import DONE, Storage, app
 from tuner.errors import UserError
 from tuner.settings import read_run_file
@@ -39,8 +40,8 @@ def predict(
         bool, typer.Option("--probabilities", help="A column a label instead of the prediction.")
     ] = False,
     data: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="GLUE's files for --split (default: the run's)."),
+        list[str] | None,
+        typer.Option(metavar="PLACE|SPLIT=FILE", help="The data for --split (default: the run's)."),
     ] = None,
     storage: Storage = "runs",
 ) -> int:
@@ -51,7 +52,7 @@ def predict(
     model.check_output(output)
     folder, files = _exported(which, storage)
     task = model.task_of(folder)
-    rows = _rows_to_predict(task, split, file, data or files)
+    rows = _rows_to_predict(task, split, file, parse_data(data) if data else files)
     logits = model.predict(folder, task, rows)
     write = model.write_probabilities if probabilities else model.write_submission
     write(output, task, logits, row_index(rows))
@@ -59,8 +60,8 @@ def predict(
     return DONE
 
 
-def _exported(which: str, storage: str) -> tuple[Path, str | None]:
-    """The model's folder, and the folder of GLUE's files that its run was given."""
+def _exported(which: str, storage: str) -> tuple[Path, Data]:
+    """The model's folder, and the data that its run was given."""
     from tuner.runs import bring, find_run
 
     folder = Path(os.path.expanduser(which))
@@ -79,11 +80,9 @@ def _exported(which: str, storage: str) -> tuple[Path, str | None]:
     return run.best_folder, settings.data
 
 
-def _rows_to_predict(
-    task: Task, split: str | None, file: Path | None, data: str | None
-) -> pa.Table:
-    from tuner.hub import probe_hub
+def _rows_to_predict(task: Task, split: str | None, file: Path | None, data: Data) -> pa.Table:
     from tuner.inputs import read_input
+    from tuner.origins import dataset_of, probe_data
     from tuner.sources import Split, read_split
 
     if (split is None) == (file is None):
@@ -92,6 +91,6 @@ def _rows_to_predict(
         return read_input(file, task)
     if split not in get_args(Split):
         raise UserError(f"--split {split}: must be train, validation or test")
-    if task.hub is not None and data is None:
-        probe_hub(dataset=task.hub[0])
+    if (dataset := dataset_of(data, task)) is not None:
+        probe_data(data, dataset)
     return read_split(task, cast(Split, split), data)
