@@ -66,6 +66,80 @@ def test_cola_may_also_have_a_header(tmp_path: Path) -> None:
     assert rows.to_pydict() == {"sentence": ["It rains."], "label": [1]}
 
 
+ONE_ROW = {
+    # The file, its header and a row as GLUE's own files have them, the texts and the label.
+    "cola": ("CoLA/train.tsv", None, "gj04\t1\t\tIt rains.", ("It rains.",), 1),
+    "mnli": (
+        "MNLI/dev_matched.tsv",
+        "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
+        "sentence1_parse\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label",
+        "0\t63735\t63735n\tslate\t( a )\t( b )\t(A)\t(B)\tA.\tB.\tneutral\tneutral",
+        ("A.", "B."),
+        1,
+    ),
+    "mnli-mm": (
+        "MNLI/dev_mismatched.tsv",
+        "index\tgenre\tsentence1\tsentence2\tgold_label",
+        "0\tletters\tA.\tB.\tcontradiction",
+        ("A.", "B."),
+        2,
+    ),
+    "mrpc": (
+        "MRPC/dev.tsv",
+        "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String",
+        '1\t702876\t702977\tAmrozi accused "the witness" .\tReferring to him .',
+        ('Amrozi accused "the witness" .', "Referring to him ."),
+        1,
+    ),
+    "qnli": (
+        "QNLI/dev.tsv",
+        "index\tquestion\tsentence\tlabel",
+        "0\tWho?\tHe.\tnot_entailment",
+        ("Who?", "He."),
+        1,
+    ),
+    "qqp": (
+        "QQP/dev.tsv",
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate",
+        "133273\t213221\t213222\tHow?\tWhy?\t0",
+        ("How?", "Why?"),
+        0,
+    ),
+    "rte": (
+        "RTE/dev.tsv",
+        "index\tsentence1\tsentence2\tlabel",
+        "0\tA.\tB.\tentailment",
+        ("A.", "B."),
+        0,
+    ),
+    "sst2": ("SST-2/dev.tsv", "sentence\tlabel", "a fine film \t1", ("a fine film ",), 1),
+    "stsb": (
+        "STS-B/dev.tsv",
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
+        "0\tmain-captions\tMSRvid\t2012test\t0000\tnone\tnone\tA man.\tA boy.\t5.000",
+        ("A man.", "A boy."),
+        5.0,
+    ),
+    "wnli": (
+        "WNLI/dev.tsv",
+        "index\tsentence1\tsentence2\tlabel",
+        "0\tA.\tB.\t1",
+        ("A.", "B."),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_ROW)
+def test_every_format_of_glue_is_read(tmp_path: Path, name: str) -> None:
+    task, (file, header, row, texts, label) = find_task(name), ONE_ROW[name]
+    write(tmp_path, file, "\n".join([*([header] if header else []), row]) + "\n")
+    split: Split = "train" if file.endswith("train.tsv") else "validation"
+    table = read_split(task, split, str(tmp_path))
+    assert tuple(table[column][0].as_py() for column in task.text_columns) == texts
+    assert table["label"].to_pylist() == [label]
+
+
 def test_a_folder_may_be_the_tasks_own(tmp_path: Path) -> None:
     write(tmp_path, "train.tsv", "sentence\tlabel\nfine\t1\n")
     assert read_split(find_task("sst2"), "train", str(tmp_path)).num_rows == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import threading
 import time
@@ -72,6 +73,13 @@ def test_folders_go_up_and_come_down_whole(store: Store, tmp_path: Path) -> None
         "deep/er/small",
         "empty",
     ]
+
+
+def test_what_is_packed_is_kept_as_it_is(store: Store) -> None:
+    packed = gzip.compress(b"words")
+    store.write("a.csv.gz", packed)
+    assert store.read("a.csv.gz") == packed
+    assert [(entry.name, entry.size) for entry in store.entries()] == [("a.csv.gz", len(packed))]
 
 
 def test_a_copy_that_is_brought_up_to_date_is_what_the_store_holds(

@@ -62,7 +62,7 @@ def complete(draft: Draft, settings: Settings, source: Source, say: Say | None =
         label_values=() if written == names else written,
         metrics=metrics,
         objective=objective,
-        seed=settings.seed,
+        split_seed=settings.seed,
         hub=source.hub,
     )
     notes = [*draft.notes, *frame.notes, *columns.notes]
@@ -85,7 +85,7 @@ def _completed(
         train_split=written.get(TRAIN, task.train_split),
         validation_split=written.get(VALIDATION, task.validation_split),
         test_split=written.get(TEST, task.test_split),
-        seed=settings.seed,
+        split_seed=settings.seed,
     )
     return Completed(task, settings.model_copy(update={"split": written}), tuple(notes))
 

@@ -166,7 +166,8 @@ def _write_config(trained: Path, fresh: Path, task: Task, max_length: int) -> No
     config["label2id"] = label2id
     config["problem_type"] = "regression" if task.regression else "single_label_classification"
     # What predictions need to know of the task; transformers keeps names it does not know.
-    config["tuner"] = {"task": task.name, **task.plain(), "max_length": max_length}
+    said = task.plain()
+    config["tuner"] = {"task": said.pop("name"), **said, "max_length": max_length}
     write_json(fresh / "config.json", config)
 
 

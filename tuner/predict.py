@@ -50,7 +50,7 @@ def task_of(folder: Path) -> Task:
     if "label_names" not in said:  # of a version that knew no tasks but its own
         return find_task(name)
     try:
-        return Task.read(said)
+        return Task.read({**said, "name": name})
     except UserError as error:
         raise UserError(
             f"{folder}: config.json: {error}; pass the best/ that tuner wrote"

@@ -54,7 +54,7 @@ def take_split(task: Task, source: Source, split: Split, say: Say | None = None)
         )
     frame = source.frame(str(rules[split].base), say)
     column = next((name for name in _label_columns(task) if name in frame.columns), None)
-    rows = rows_for(split, rules, frame, column, task.regression, task.seed)
+    rows = rows_for(split, rules, frame, column, task.regression, task.split_seed)
     return _table(task, frame, rows, column, split)
 
 

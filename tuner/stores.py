@@ -178,7 +178,7 @@ class Store:
             if self.folder is not None:
                 documents.write_bytes(self._path(name), data)
                 return
-            with self._files.open_output_stream(self._path(name)) as stream:
+            with self._files.open_output_stream(self._path(name), compression=None) as stream:
                 stream.write(data)
 
     def entry(self, name: str) -> Entry | None:
@@ -293,7 +293,9 @@ class Store:
                 file.truncate()
                 broken = None
                 try:
-                    with self._files.open_input_stream(self._path(name)) as stream:
+                    with self._files.open_input_stream(
+                        self._path(name), compression=None
+                    ) as stream:
                         shutil.copyfileobj(stream, file, _CHUNK)
                 except OSError as error:
                     if isinstance(error, FileNotFoundError) or _is_missing(error):
@@ -316,7 +318,7 @@ class Store:
                 if self.folder is not None:
                     documents.write_bytes(self._path(name), source.read())
                     return
-                with self._files.open_output_stream(self._path(name)) as stream:
+                with self._files.open_output_stream(self._path(name), compression=None) as stream:
                     shutil.copyfileobj(source, stream, _CHUNK)
 
     def _path(self, name: str) -> str:

@@ -68,11 +68,11 @@ class Task:
     """A text classification task, or a regression where `label_names` is empty.
 
     `text_columns` are one column or two; `train_split`, `validation_split` and `test_split` are the
-    rules for the splits' rows (`rules`), the Hub's names of them for the tasks built in, and `seed`
-    is that of rows drawn by a share. `hub` is a data set of the Hub and its configuration.
-    `label_values` is what files write for each class, where that is not its name. `label_range`
-    bounds the labels of a regression. `metrics` are all recorded; `objective` is the one that a
-    search goes by.
+    rules for the splits' rows (`rules`), which for the tasks built in are the Hub's names of them;
+    `split_seed` is that of rows drawn by a share. `hub` is a data set of the Hub and its
+    configuration. `label_values` is what files write for each class, where that is not its name.
+    `label_range` bounds the labels of a regression. `metrics` are all recorded; `objective` is the
+    one that a search goes by.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Task:
     label_column: str = "label"
     label_values: tuple[str, ...] = ()
     label_range: tuple[float, float] | None = None
-    seed: int = 0
+    split_seed: int = 0
     hub: tuple[str, str | None] | None = None
     glue: GlueFiles | None = None
 
