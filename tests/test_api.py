@@ -10,15 +10,16 @@ import pytest
 import torch
 import yaml
 
-from tests.glue_files import write_rte
+from tests.glue_files import write_mnli, write_rte
 from tuner import Settings, tune
+from tuner.answers import write_submission
 from tuner.errors import SearchError, UserError
 from tuner.history import History
 from tuner.identity import extended, time_left
 from tuner.inputs import row_index
 from tuner.journal import read_history
 from tuner.pipeline import Result, resume
-from tuner.predict import predict, task_of, write_submission
+from tuner.predict import predict, task_of
 from tuner.session import ray_session
 from tuner.settings import load_settings
 from tuner.sources import read_split
@@ -123,6 +124,33 @@ def test_the_test_split_becomes_a_submission(honest, tmp_path):
     assert lines[0] == "index\tprediction"
     assert len(lines) == 21
     assert {line.split("\t")[1] for line in lines[1:]} <= {"entailment", "not_entailment"}
+
+
+def test_mnli_is_scored_on_matched_and_on_mismatched(tmp_path):
+    from tuner.commands.search import _closing
+
+    files = write_mnli(tmp_path / "glue")
+    given = {
+        "task": "mnli",
+        "trials": 1,
+        "set": {"num_train_epochs": 1, "per_device_train_batch_size": 64},
+    }
+    result = tune(settings(files, tmp_path / "runs", **given))
+    said = json.loads((result.model_dir / "metrics.json").read_text())
+    assert said["rows"] == 40
+    assert said["more"]["validation_mismatched"]["rows"] == 50
+    other = find_task("mnli-mm")
+    rows = read_split(other, "validation", str(files))
+    logits = predict(result.model_dir, other, rows)
+    right = (logits.argmax(axis=1) == rows["label"].to_numpy()).mean()
+    assert said["more"]["validation_mismatched"]["metrics"]["accuracy"] == pytest.approx(right)
+    assert result.more == {"validation_mismatched": {"accuracy": pytest.approx(right)}}
+    assert f"accuracy {right:.4f} on validation_mismatched" in "\n".join(_closing(result))
+    card = (result.model_dir / "README.md").read_text()
+    assert f"On the 50 rows of validation_mismatched: Accuracy {right:.4f}." in card
+    assert "split: validation_mismatched" in card
+    # A search extended later reads the scores back.
+    assert resume(str(result.run.folder)).more == result.more
 
 
 def test_run_yaml_says_what_ran(honest):

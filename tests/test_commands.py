@@ -85,10 +85,24 @@ def test_predict_takes_a_file_and_the_model_s_own_folder(
     done = command("predict", best, "--input", source, "--output", file, "--probabilities")
     assert done.code == 0, done.err
     header, *lines = file.read_text().splitlines()
-    assert header == "index,different,same"
-    shares = [[float(value) for value in line.split(",")[1:]] for line in lines]
+    assert header == "index,prediction,different,same"
+    shares = [[float(value) for value in line.split(",")[2:]] for line in lines]
     assert len(shares) == 5
     assert [sum(share) for share in shares] == pytest.approx([1] * 5, abs=1e-5)
+
+
+def test_evaluate_scores_a_run_as_its_retraining_did(tuned: Said, storage: Path) -> None:
+    assert tuned.code == 0
+    done = command("evaluate", "one", "--storage", storage, "--format", "json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    kept = json.loads((storage / "one" / "best" / "metrics.json").read_text())
+    assert found["metrics"] == pytest.approx(kept["metrics"], abs=1e-9)
+    assert (found["rows"], found["notes"]) == (kept["rows"], [])
+    low, high = found["intervals"]["accuracy"]
+    assert low <= kept["metrics"]["accuracy"] <= high
+    train = command("evaluate", "one", "--storage", storage, "--split", "train", "--worst", "1")
+    assert "note: the model was trained on these rows" in train.out
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from tuner.counterparts import Scored
 from tuner.demo import demo_rows
-from tuner.export import CardFacts, export_model
+from tuner.export import NOTHING, CardFacts, export_model
 from tuner.metrics import score
 from tuner.models import Base, build_model, load_base
 from tuner.predict import predict, task_of
@@ -83,6 +84,7 @@ def export(
     task: Task = DEMO,
     facts: CardFacts = FACTS,
     metrics: Mapping[str, float] | None = None,
+    more: Mapping[str, Scored] = NOTHING,
 ) -> Path:
     base = load_base("tiny", task, texts)
     base.tokenizer(["a b", "c"], truncation=True, max_length=3, padding=True)  # leaves its traces
@@ -92,6 +94,7 @@ def export(
         task,
         base.tokenizer,
         metrics=metrics or dict.fromkeys(task.metrics, 0.75),
+        more=more,
         rows=60,
         split="validation",
         hyperparameters=BEST,
@@ -181,7 +184,21 @@ def test_the_scores_are_kept_in_full(best: Path) -> None:
         "rows": 60,
         "metrics": {"accuracy": 0.75},
         "hyperparameters": BEST,
+        "selected_on": "holdout",
     }
+
+
+def test_the_scores_on_further_splits_stand_beside_the_others(tmp_path: Path) -> None:
+    more = {"validation_mismatched": Scored(50, {"accuracy": 0.625})}
+    best = export(tmp_path, find_task("mnli"), more=more)
+    said = json.loads((best / "metrics.json").read_text())
+    assert said["more"] == {"validation_mismatched": {"rows": 50, "metrics": {"accuracy": 0.625}}}
+    card = ModelCard.load(best / "README.md")
+    assert [(r.dataset_split, r.metric_value) for r in card.data.eval_results] == [
+        ("validation_matched", 0.75),
+        ("validation_mismatched", 0.625),
+    ]
+    assert "On the 50 rows of validation_mismatched: Accuracy 0.6250." in str(card)
 
 
 def test_the_model_names_its_task(best: Path) -> None:

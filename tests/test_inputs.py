@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from tuner.errors import UserError
-from tuner.inputs import read_input, row_index
+from tuner.inputs import read_input, read_labelled, row_index
 from tuner.tasks import find_task
 
 RTE = find_task("rte")
@@ -124,3 +125,84 @@ def test_glues_own_test_file_can_be_predicted(glue: Path) -> None:
     table = read_input(glue / "RTE" / "test.tsv", RTE)
     assert table.num_rows == 3000
     assert row_index(table) == list(range(3000))
+
+
+def test_a_broken_row_is_told_and_null_when_it_may_be(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = write(tmp_path, "in.tsv", "id\tsentence\n7\ta\n8\n9\t \n4\td\n")
+    table = read_input(path, COLA, bad=told.append)
+    assert table.to_pydict() == {"sentence": ["a", None, None, "d"], "index": [7, None, 9, 4]}
+    assert row_index(table) == [7, None, 9, 4]
+    assert [line.removeprefix(str(path)).split(": ")[0] for line in told] == [":3", ":4"]
+    assert "the line has 1 columns, but must have 2" in told[0]
+    assert "sentence is empty" in told[1]
+    quoted = write(tmp_path, "in.csv", 'sentence\n"a"b\nc\n"d"\n')
+    assert read_input(quoted, COLA, bad=told.append)["sentence"].to_pylist() == [None, "c", "d"]
+
+
+def test_a_first_row_that_is_broken_hides_no_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path, "in.jsonl", '{\n{"idx": 3, "sentence": "a"}\n')
+    assert row_index(read_input(path, COLA, bad=lambda text: None)) == [None, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("in.csv", 'sentence\na\n"no end\nb\nc\n', "in.csv:3: cannot be read as CSV: unexpected e"),
+        ("in.jsonl", "{\n[]\n", "in.jsonl: none of its rows can be read"),
+        ("in.tsv", "sentence\n", "in.tsv: has no rows below its header"),
+    ],
+)
+def test_what_spoils_a_whole_file_is_an_error_all_the_same(
+    name: str, text: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        read_input(write(tmp_path, name, text), COLA, bad=lambda text: None)
+
+
+def test_a_file_of_many_rows_comes_whole(tmp_path: Path) -> None:
+    lines = "".join(f"text {row}\n" if row % 999 else "a\tb\n" for row in range(25_000))
+    told: list[str] = []
+    table = read_input(write(tmp_path, "in.tsv", f"sentence\n{lines}"), COLA, bad=told.append)
+    texts = table["sentence"].to_pylist()
+    assert len(told) == texts.count(None) == 26
+    assert all(text in (None, f"text {row}") for row, text in enumerate(texts))
+
+
+@pytest.mark.parametrize(
+    ("task", "written", "labels"),
+    [
+        ("rte", ["entailment", "not_entailment", ""], [0, 1, None]),
+        ("cola", ["0", "1", "unacceptable", "-1"], [0, 1, 0, None]),
+        ("stsb", ["3.5", "0", "5e0", ""], [3.5, 0.0, 5.0, None]),
+    ],
+)
+def test_labels_are_read_by_name_or_as_glue_writes_them(
+    task: str, written: list[str], labels: list[object], tmp_path: Path
+) -> None:
+    found = find_task(task)
+    header = [*found.text_columns, found.label_column]
+    rows = [[*("text" for _ in found.text_columns), label] for label in written]
+    text = "".join(",".join(row) + "\n" for row in [header, *rows])
+    table = read_labelled(write(tmp_path, "in.csv", text), found)
+    assert table["label"].to_pylist() == labels
+    objects = [dict(zip(header, row, strict=True)) for row in rows]
+    lines = "".join(json.dumps(row) + "\n" for row in objects)
+    assert read_labelled(write(tmp_path, "in.jsonl", lines), found).equals(table)
+
+
+def test_labels_of_ones_own_file_are_read_whatever_split_the_task_was_trained_on(
+    tmp_path: Path,
+) -> None:
+    task = dataclasses.replace(COLA, test_split="40000:")
+    path = write(tmp_path, "in.csv", "sentence,label\na,1\nb,0\n")
+    assert read_labelled(path, task)["label"].to_pylist() == [1, 0]
+    with pytest.raises(UserError, match=r"the suffix '\.txt' names no form"):
+        read_labelled(tmp_path / "in.txt", task)
+    with pytest.raises(UserError, match=r"in\.csv:2: the label 'maybe' is none of 0, 1"):
+        read_labelled(write(tmp_path, "in.csv", "sentence,label\na,maybe\n"), task)
+
+
+def test_glues_names_for_labels_will_do(tmp_path: Path) -> None:
+    path = write(tmp_path, "dev.tsv", "sentence1\tsentence2\tgold_label\na\tb\tneutral\n")
+    assert read_labelled(path, MNLI)["label"].to_pylist() == [1]

@@ -32,7 +32,7 @@ class Rows:
 
     `tokens` are all rows' token ids end to end, row i at `starts[i]:starts[i + 1]`; `types` the
     token type ids in the same layout, where the table has them; `labels` one a row; `ids` the rows'
-    numbers in their split.
+    numbers in their split. Batches are padded to a multiple of `multiple` tokens.
     """
 
     tokens: Numbers
@@ -40,6 +40,7 @@ class Rows:
     types: Numbers | None
     labels: Numbers
     ids: Numbers
+    multiple: int = MULTIPLE
 
     @classmethod
     def of(cls, table: pa.Table) -> Rows:
@@ -78,11 +79,11 @@ class Rows:
         return int(self.lengths.max())
 
     def width(self, longest: int) -> int:
-        """What a batch is padded to: a multiple of eight, but never above the longest row of all.
+        """What a batch is padded to: a multiple, but never above the longest row of all.
 
         A model's positions may end right after the longest row.
         """
-        return min(-(-longest // MULTIPLE) * MULTIPLE, self.longest)
+        return min(-(-longest // self.multiple) * self.multiple, self.longest)
 
 
 def _aligned(types: Any, tokens: Any) -> Numbers:

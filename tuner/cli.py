@@ -22,7 +22,15 @@ from tuner.errors import TunerError, UserError
 
 __all__ = ["app", "main", "run_guarded"]
 
-for kind in ("search", "data", "boards", "models", "exports", "lists"):  # the order of the help
+for kind in (
+    "search",
+    "data",
+    "boards",
+    "models",
+    "submissions",
+    "exports",
+    "lists",
+):  # the order of the help
     import_module(f"tuner.commands.{kind}")
 
 INTERRUPTED = 130

@@ -18,6 +18,15 @@ class Unwritable(TunerError):
     """A disk does not take what is to be kept: it is full, read-only, or not this user's."""
 
 
+class Absent(UserError):
+    """What was asked for is not there, and may be done without; `what` says so, without the rest
+    of the message."""
+
+    def __init__(self, what: str, way_out: str) -> None:
+        super().__init__(f"{what}; {way_out}")
+        self.what = what
+
+
 class SearchError(TunerError):
     """A search ended without a single finished trial, or could not go on."""
 

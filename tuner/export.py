@@ -14,11 +14,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedTokenizerFast
 
+from tuner.counterparts import Scored
 from tuner.disks import MEND, writing
 from tuner.documents import write_json, write_text
 from tuner.headings import duration
@@ -31,6 +33,7 @@ from tuner.tasks import Task
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
 PIPELINE = "text-classification"
+NOTHING: Mapping[str, Scored] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def export_model(
     tokenizer: PreTrainedTokenizerFast,
     *,
     metrics: Mapping[str, float],
+    more: Mapping[str, Scored] = NOTHING,
     rows: int,
     split: str,
     hyperparameters: Configuration,
@@ -113,8 +117,9 @@ def export_model(
 
     It holds the weights, a configuration with the task's label names, the tokenizer limited to
     `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows` rows
-    of `split`. Everything is written beside and renamed, so that `best/` is never half a model;
-    an older one is replaced. Raises Unwritable where the disk does not take it; the older stays.
+    of `split`, `more` those on further splits. Everything is written beside and renamed, so that
+    `best/` is never half a model; an older one is replaced. Raises Unwritable where the disk does
+    not take it; the older stays.
     """
     best = run.best_folder
     for leftover in best.parent.glob(".best.*"):
@@ -133,10 +138,16 @@ def export_model(
                 "rows": rows,
                 "metrics": dict(metrics),
                 "hyperparameters": dict(hyperparameters),
+                "selected_on": card.selected_on if card.searched else None,
             }
+            if more:
+                scores["more"] = {
+                    name: {"rows": other.rows, "metrics": dict(other.metrics)}
+                    for name, other in more.items()
+                }
             write_json(fresh / "metrics.json", scores)
             text = model_card(
-                run.name, task, metrics, rows, split, hyperparameters, card, max_length
+                run.name, task, metrics, rows, split, hyperparameters, card, max_length, more
             )
             write_text(fresh / "README.md", text)
             _sync(fresh)
@@ -215,6 +226,7 @@ def model_card(
     hyperparameters: Configuration,
     card: CardFacts,
     max_length: int,
+    more: Mapping[str, Scored] = NOTHING,
 ) -> str:
     """The model card: Markdown with a `model-index` on top, in the Hub's form
     (https://huggingface.co/docs/hub/model-cards)."""
@@ -227,7 +239,7 @@ def model_card(
     pair = dict(zip(("text", "text_pair"), examples, strict=True))
     done = card.finished + card.stopped + card.failed
     content = ModelCard.from_template(
-        _metadata(name, task, metrics, split, card),
+        _metadata(name, task, metrics, split, card, more),
         template_path=str(CARD_TEMPLATE),
         title=name,
         space=Path(card.space).name,
@@ -248,6 +260,10 @@ def model_card(
         else "the commonest label of the training rows",
         baseline_short="mean score" if task.regression else "majority class",
         metrics=lines,
+        more={
+            split: (other.rows, {title(metric): _number(x) for metric, x in other.metrics.items()})
+            for split, other in more.items()
+        },
         time=duration(card.seconds),
         objective_title=title(card.objective),
         winner_score=_number(card.winner_score),
@@ -259,9 +275,17 @@ def model_card(
 
 
 def _metadata(
-    name: str, task: Task, metrics: Mapping[str, float], split: str, card: CardFacts
+    name: str,
+    task: Task,
+    metrics: Mapping[str, float],
+    split: str,
+    card: CardFacts,
+    more: Mapping[str, Scored],
 ) -> ModelCardData:
     dataset, config = task.hub or (task.name, None)
+    called = split if parse_rule(task.split(split)).inner else task.split(split)
+    splits = {called: metrics}
+    splits |= {other: scored.metrics for other, scored in more.items()}
     results = [
         EvalResult(
             task_type=PIPELINE,
@@ -269,12 +293,13 @@ def _metadata(
             dataset_type=dataset,
             dataset_name=task.title,
             dataset_config=config,
-            dataset_split=split if parse_rule(task.split(split)).inner else task.split(split),
+            dataset_split=where,
             metric_type=METRIC_NAMES[metric].hub_id,
             metric_name=title(metric),
             metric_value=value,
         )
-        for metric, value in metrics.items()
+        for where, scores in splits.items()
+        for metric, value in scores.items()
     ]
     return ModelCardData(
         base_model=card.hub_id,

@@ -9,7 +9,7 @@ from array import array
 
 import pyarrow as pa
 
-from tuner.errors import UserError
+from tuner.errors import Absent, UserError
 from tuner.frames import Frame, Part
 from tuner.places import Place
 from tuner.tables import lines
@@ -33,16 +33,17 @@ def task_in(folder: Place) -> Task | None:
 
 
 def path_of(files: GlueFiles, split: str, folder: Place) -> Place:
-    """The split's file in `folder`. Raises UserError where there is none."""
+    """The split's file in `folder`. Raises Absent where there is none."""
     name = {"train": files.train, "validation": files.validation}.get(split, files.test)
     inner = folder.child(files.folder)
     if not inner.is_folder() and folder.child(name).is_file():
         return folder.child(name)
     file = inner.child(name)
     if not file.is_file():
-        raise UserError(
-            f"{file}: there is no such file; --data names the folder that holds {files.folder}/ "
-            f"with {', '.join(_names(files))} in it"
+        raise Absent(
+            f"{file}: there is no such file",
+            f"--data names the folder that holds {files.folder}/ with {', '.join(_names(files))} "
+            "in it",
         )
     return file
 

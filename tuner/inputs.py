@@ -1,57 +1,100 @@
-"""Rows to predict from a user's own file, in one of the forms of `tables`.
+"""Rows from a user's own file, to be predicted or scored, in one of the forms of `tables`.
 
-Knows nothing of models, and nothing of labels: a column of them is passed over.
+Knows nothing of models.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from tuner.errors import UserError, suggestion
 from tuner.places import Place
-from tuner.sources import INDEX
+from tuner.rules import TEST
+from tuner.sources import INDEX, INDEX_COLUMNS, read_split
 from tuner.tables import FORMS, Row, form_of, read_rows, sound
 from tuner.tasks import Task
 
-INDEX_COLUMNS = ("index", "idx", "id")
-"""What files call the column that numbers their rows; the first of these that is there counts."""
+_CHUNK = 10_000
+"""So many rows are held as Python's strings at a time."""
 
 
-def read_input(path: str | Path, task: Task) -> pa.Table:
+def read_input(path: str | Path, task: Task, bad: Callable[[str], None] | None = None) -> pa.Table:
     """The rows of `path` in their order: the task's text columns and, where the file numbers its
     rows, `index` (int64, or string where a row's is no whole number).
 
     Columns are found by the task's names for them, or by those of GLUE's own files; others are
-    passed over, and so are blank lines.
+    passed over, and so are blank lines. With `bad`, a row that cannot be used is told to it
+    (`file:line: why`), and its texts are null.
     Raises UserError naming the file, and the line, that cannot be used.
     """
+    place = _place(path)
+    glue = task.glue.columns if task.glue else task.text_columns
+    columns = list(zip(task.text_columns, glue, strict=True))
+    schema = pa.schema([(name, pa.string()) for name in task.text_columns])
+    chunks: list[pa.RecordBatch] = []
+    texts: list[list[str | None]] = [[] for _ in columns]
+    index: list[str | None] = []
+    numbered: str | None = None
+    usable = 0
+    for row in read_rows(place):
+        if not usable:
+            numbered = next((name for name in INDEX_COLUMNS if name in row.values), None)
+        name = None if numbered is None else row.values.get(numbered)
+        index.append(None if name is None else str(name).strip())
+        found: list[str | None] = [None for _ in columns]
+        try:
+            found = [_text(sound(row), names) for names in columns]
+            usable += 1
+        except UserError as error:
+            if bad is None:
+                raise
+            bad(str(error))
+        for column, text in zip(texts, found, strict=True):
+            column.append(text)
+        if len(texts[0]) == _CHUNK:
+            chunks.append(pa.record_batch(texts, schema=schema))
+            texts = [[] for _ in columns]
+    if not usable:
+        why = "none of its rows can be read" if index else "has no rows below its header"
+        raise UserError(f"{place}: {why}; there is nothing to predict")
+    table = pa.Table.from_batches([*chunks, pa.record_batch(texts, schema=schema)])
+    return table if numbered is None else table.append_column(INDEX, _numbers(index))
+
+
+def read_labelled(path: str | Path, task: Task) -> pa.Table:
+    """The rows of `path` and their labels, in the form of `sources.read_split`: a label is null
+    where a row has none. Raises UserError naming the file, and the line, that cannot be used."""
+    place = _place(path)
+    return read_split(dataclasses.replace(task, test_split=TEST), "test", {TEST: str(place)})
+
+
+def row_index(table: pa.Table) -> list[int | str | None]:
+    """What the rows of `table` are called in a file of predictions: their `index` (None where it
+    could not be read) or, where the file does not number them, 0, 1, 2, …"""
+    if INDEX in table.column_names:
+        index: list[int | str | None] = table[INDEX].to_pylist()
+        return index
+    return list(range(table.num_rows))
+
+
+def _place(path: str | Path) -> Place:
     place = Place.of(path)
     if form_of(place.name) is None:
         suffix = Path(place.name).suffix
         raise UserError(f"--input {place}: the suffix {suffix!r} names no form; use {FORMS}")
-    rows = [sound(row) for row in read_rows(place)]
-    if not rows:
-        raise UserError(f"{place}: has no rows below its header; there is nothing to predict")
-    columns: dict[str, Any] = {}
-    for number, name in enumerate(task.text_columns):
-        names = (name, *([task.glue.columns[number]] if task.glue else []))
-        columns[name] = pa.array([_text(row, names) for row in rows], pa.string())
-    if (index := _index(rows)) is not None:
-        columns[INDEX] = index
-    return pa.table(columns)
+    return place
 
 
-def row_index(table: pa.Table) -> list[int | str]:
-    """What the rows of `table` are called in a file of predictions: their `index`, or 0, 1, 2, …"""
-    if INDEX in table.column_names:
-        index: list[int | str] = table[INDEX].to_pylist()
-        return index
-    return list(range(table.num_rows))
+def _numbers(index: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array([None if name is None else int(name) for name in index], pa.int64())
+    except (ValueError, OverflowError):
+        return pa.array(index, pa.string())
 
 
 def _text(row: Row, names: Sequence[str]) -> str:
@@ -64,20 +107,10 @@ def _text(row: Row, names: Sequence[str]) -> str:
         )
     text = row.values[name]
     if not isinstance(text, str):
-        raise UserError(f"{row.where}: {name} is {json.dumps(text)}, but must be text")
+        shown = json.dumps(text, default=str)
+        raise UserError(f"{row.where}: {name} is {shown}, but must be text")
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UserError(f"{row.where}: {name} holds half a character; repair the text")
     if not text.strip():
         raise UserError(f"{row.where}: {name} is empty; fill it in, or take the row out")
     return text
-
-
-def _index(rows: Sequence[Row]) -> pa.Array | None:
-    name = next((name for name in INDEX_COLUMNS if name in rows[0].values), None)
-    if name is None:
-        return None
-    values = [str(row.values.get(name, "")).strip() for row in rows]
-    try:
-        return pa.array([int(value) for value in values], pa.int64())
-    except (ValueError, OverflowError):
-        return pa.array(values, pa.string())

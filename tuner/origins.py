@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tuner.addresses import Data, hub_id, with_config
 from tuner.demo import SIZES, Split, demo_rows
-from tuner.errors import UserError
+from tuner.errors import Absent, UserError
 from tuner.folders import class_names, find_parts
 from tuner.frames import Frame, Part, Say, joined, read_frame, typed
 from tuner.glue import holds, path_of, read_glue
@@ -232,10 +232,10 @@ def _read_hub(dataset: str, config: str | None, name: str, say: Say | None) -> F
     )
 
 
-def _not_loaded(dataset: str, config: str | None, name: str | None, error: Exception) -> UserError:
+def _not_loaded(dataset: str, config: str | None, name: str | None, error: Exception) -> Absent:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     which = ", ".join(part for part in (config, name) if part)
-    return UserError(
-        f"cannot load {dataset}{f' ({which})' if which else ''}: {reason}; "
-        "pass --data DIR to read it from a folder"
+    return Absent(
+        f"cannot load {dataset}{f' ({which})' if which else ''}: {reason}",
+        "pass --data DIR to read it from a folder",
     )

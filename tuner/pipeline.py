@@ -9,9 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner.drafts import Draft
 from tuner.errors import CrewLost, SearchError, UserError
@@ -23,6 +23,7 @@ from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
 from tuner.plan import disk, expected, model_bytes, slots_on
+from tuner.predict import scores_of
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.provenance import versions
@@ -34,19 +35,22 @@ if TYPE_CHECKING:
 
     from tuner.ledger import Ledger, Reason, SearchWatcher
     from tuner.resources import Layout, Node
+    from tuner.retrain import Trained
 
 
 @dataclass(frozen=True)
 class Result:
     """What came out of a run. `metrics` are the retrained model's on the validation split; they and
-    `model_dir` are None when nothing was retrained. `reason` tells why the search ended:
-    "complete", "budget", "interrupted" or "lost"."""
+    `model_dir` are None when nothing was retrained. `more` holds them on other splits that the task
+    is judged by (MNLI's mismatched genres), by the splits' names. `reason` tells why the search
+    ended: "complete", "budget", "interrupted" or "lost"."""
 
     run: Run
     rows: tuple[Row, ...]
     reason: str
     metrics: Mapping[str, float] | None = None
     model_dir: Path | None = None
+    more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def best(self) -> Row | None:
@@ -252,13 +256,15 @@ def _concluded(
     result = Result(run, table, reason)
     if winner is None or result.interrupted or not preparation.settings.retrain:
         return result
-    metrics = None if news else _exported(run, winner)
-    if metrics is None:
+    scores = None if news else _exported(run, winner)
+    if scores is None:
         try:
-            metrics = _retrain(run, lease, preparation, nodes, winner, history, watcher)
+            _retrain(run, lease, preparation, nodes, winner, history, watcher)
         except KeyboardInterrupt:
             return Result(run, table, "interrupted")
-    return Result(run, table, reason, metrics, run.best_folder)
+        scores = scores_of(run.best_folder)
+    more = {split: scored["metrics"] for split, scored in scores.get("more", {}).items()}
+    return Result(run, table, reason, scores["metrics"], run.best_folder, more)
 
 
 def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:
@@ -372,11 +378,9 @@ def _train(
                 trained = train_alone(ledger, run, preparation, nodes, folder, watcher, lease.check)
                 reason = ledger.close()
         if trained is not None:
-            watcher.stage("exporting")
-            lease.check()
             history = read_history(run.journal_file)
             (row,) = rows(history, preparation.direction)
-            _export(run, preparation, row, history, trained.folder, trained.report.metrics)
+            _export(run, lease, preparation, row, history, trained, watcher)
     return _concluded(run, lease, preparation, nodes, reason, False, watcher)
 
 
@@ -397,7 +401,7 @@ def _retrain(
     winner: Row,
     history: History,
     watcher: Watcher,
-) -> Mapping[str, float]:
+) -> None:
     """Retrain and export the winner; again, on the hosts that are left, when a worker is lost or
     finds no room."""
     from tuner import hosts
@@ -412,7 +416,7 @@ def _retrain(
         there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on are left
         layout = retrain_layout(there, settings.gpus_per_worker, batch)
         try:
-            return _retrained(run, lease, preparation, layout, winner, history, watcher)
+            return _retrain_once(run, lease, preparation, layout, winner, history, watcher)
         except CrewLost as error:
             losses += 1
             alone = settings.address is None and layout.workers == 1  # this very process
@@ -424,7 +428,7 @@ def _retrain(
             watcher.note(f"the retraining begins again: {error}")
 
 
-def _retrained(
+def _retrain_once(
     run: Run,
     lease: Lease,
     preparation: Preparation,
@@ -432,7 +436,7 @@ def _retrained(
     winner: Row,
     history: History,
     watcher: Watcher,
-) -> Mapping[str, float]:
+) -> None:
     from tuner.retrain import RETRAINED, retrain
 
     settings, data = preparation.settings, preparation.data
@@ -450,23 +454,26 @@ def _retrained(
             check=lease.check,
             handover=None if settings.address is None or run.uri is None else run.place(RETRAINED),
         )
-        watcher.stage("exporting")
-        lease.check()
-        _export(run, preparation, winner, history, retrained.folder, retrained.report.metrics)
-    return retrained.report.metrics
+        _export(run, lease, preparation, winner, history, retrained, watcher)
 
 
 def _export(
     run: Run,
+    lease: Lease,
     preparation: Preparation,
     winner: Row,
     history: History,
-    trained: Path,
-    metrics: Mapping[str, float],
+    trained: Trained,
+    watcher: Watcher,
 ) -> None:
+    from tuner.counterparts import score_counterparts
     from tuner.export import CardFacts, export_model
 
     task, data, base = preparation.task, preparation.data, preparation.base
+    place = preparation.settings.data
+    more = score_counterparts(task, place, trained.folder, base.tokenizer, data.max_length, watcher)
+    watcher.stage("exporting")
+    lease.check()
     statuses = [record.status for record in history.records.values()]
     facts = CardFacts(
         base_model=base.name,
@@ -490,11 +497,12 @@ def _export(
         searched=not preparation.plain,
     )
     export_model(
-        trained,
+        trained.folder,
         run,
         task,
         base.tokenizer,
-        metrics=metrics,
+        metrics=trained.report.metrics,
+        more=more,
         rows=data.validation.num_rows,
         split="validation",
         hyperparameters=winner.hyperparameters,
@@ -503,13 +511,10 @@ def _export(
     )
 
 
-def _exported(run: Run, winner: Row) -> Mapping[str, float] | None:
-    """The metrics of the model exported before; None when there is none of this winner."""
-    import json
-
+def _exported(run: Run, winner: Row) -> dict[str, Any] | None:
+    """The scores of the model exported before; None when there is none of this winner."""
     try:
-        said = json.loads((run.best_folder / "metrics.json").read_text())
-        found: dict[str, float] = said["metrics"]
-        return found if said["hyperparameters"] == winner.hyperparameters else None
-    except (OSError, ValueError, KeyError):
+        scores = scores_of(run.best_folder)
+        return scores if scores["hyperparameters"] == winner.hyperparameters else None
+    except (UserError, KeyError):
         return None

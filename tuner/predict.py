@@ -1,33 +1,37 @@
-"""Predictions of an exported model, and the files they are written to.
+"""An exported model at work: its logits for a table of texts, batch by batch.
 
 A plain torch loop on the best device there is; knows nothing of Ray or of how the model was found.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tuner.documents import write_text
 from tuner.errors import UserError
 from tuner.tasks import Task, find_task
 
 if TYPE_CHECKING:
     import torch
 
+    from tuner.batches import Rows
+
 TOKENS = 16_384
 """The most tokens in a batch, padding included."""
 
-Logits = np.ndarray[Any, np.dtype[np.float32]]
-SUFFIXES = (".tsv", ".csv", ".jsonl")
+CHUNK = 8_192
+"""So many rows are tokenised at a time and then run in the order of their lengths."""
+
+Logits = npt.NDArray[np.float32]
 
 
 def task_of(folder: Path) -> Task:
@@ -57,11 +61,106 @@ def task_of(folder: Path) -> Task:
         ) from error
 
 
-def predict(folder: Path, task: Task, table: pa.Table, batch_size: int = 64) -> Logits:
-    """The logits [rows, labels] (of a regression [rows, 1]), in fp32, for each row of `table`.
+def scores_of(folder: Path) -> dict[str, Any]:
+    """What metrics.json says of the exported model in `folder`. Raises UserError without one."""
+    try:
+        scores: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scores["metrics"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder}: has no scores (metrics.json); pass a run, or the best/ that tuner wrote"
+        ) from error
+    return scores
 
-    `table` holds the task's text columns; texts are cut at the limit the tokenizer was saved with.
-    Rows of like length are run together, and come back in the order they were given.
+
+def predict(folder: Path, task: Task, table: pa.Table, batch_size: int = 64) -> Logits:
+    """The logits of the model in `folder`: `read_classifier` and `Classifier.logits` in one."""
+    return read_classifier(folder).logits(task, table, batch_size=batch_size)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model in fp32 on its device, with the tokenizer that reads texts for it.
+
+    Texts are cut at `max_length` tokens or, where that is None, at the tokenizer's own limit.
+    """
+
+    network: Any
+    tokenizer: Any
+    device: torch.device
+    max_length: int | None = None
+
+    def logits(
+        self,
+        task: Task,
+        table: pa.Table,
+        *,
+        batch_size: int = 64,
+        advance: Callable[[int], None] = lambda rows: None,
+    ) -> Logits:
+        """The logits [rows, labels] (of a regression [rows, 1]), in fp32, for each row of `table`.
+
+        `table` holds the task's text columns. Rows of like length are run together, and come back
+        in the order they were given. A row with a text that is null is not run, and its logits are
+        NaN. `advance` hears how many rows a batch had.
+        """
+        import torch
+
+        from tuner.batches import Padding, padded
+        from tuner.models import quietly
+
+        logits = np.full((table.num_rows, self.network.config.num_labels), np.nan, np.float32)
+        there = np.logical_and.reduce(
+            [np.asarray(pc.is_valid(table[column])) for column in task.text_columns]
+        )
+        numbers = np.flatnonzero(there)
+        advance(table.num_rows - len(numbers))
+        padding = Padding(self.tokenizer.pad_token_id, self.tokenizer.padding_side)
+        with quietly(), torch.inference_mode():
+            for start in range(0, len(numbers), CHUNK):
+                chunk = numbers[start : start + CHUNK]
+                rows = self._encode(task, table.take(chunk))
+                for batch in _mixed(rows, batch_size):
+                    inputs = padded(rows, batch, padding)
+                    inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+                    logits[chunk[batch]] = self.network(**inputs).logits.float().cpu().numpy()
+                    advance(len(batch))
+        return logits
+
+    def _encode(self, task: Task, table: pa.Table) -> Rows:
+        from tuner.batches import MULTIPLE, Rows
+
+        texts = [table[column].to_pylist() for column in task.text_columns]
+        encoded = self.tokenizer(
+            *texts,
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        lengths = [len(tokens) for tokens in encoded["input_ids"]]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+
+        def flat(lists: list[list[int]]) -> npt.NDArray[np.int64]:
+            return np.fromiter(itertools.chain.from_iterable(lists), np.int64, int(starts[-1]))
+
+        types = encoded.get("token_type_ids")
+        return Rows(
+            tokens=flat(encoded["input_ids"]),
+            starts=starts,
+            types=None if types is None else flat(types),
+            labels=np.zeros(len(lengths)),
+            ids=np.arange(len(lengths)),
+            # Matrix units work in tiles; a CPU computes every column of padding for nothing.
+            multiple=MULTIPLE if self.device.type == "cuda" else 1,
+        )
+
+
+def read_classifier(
+    folder: Path, tokenizer: Any = None, max_length: int | None = None
+) -> Classifier:
+    """The model in `folder`, on the best device, with its own tokenizer unless one is given.
+
     Raises UserError when the folder has no safetensors.
     """
     if not any(folder.glob("*.safetensors")):
@@ -73,24 +172,13 @@ def predict(folder: Path, task: Task, table: pa.Table, batch_size: int = 64) -> 
     from tuner.models import quietly
 
     with quietly():
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        if tokenizer is None:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        network = AutoModelForSequenceClassification.from_pretrained(
             str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
-        device = best_device()
-        model.to(device).eval()
-        logits = np.zeros((table.num_rows, model.config.num_labels), np.float32)
-        if not table.num_rows:
-            return logits
-        texts = [table[column].to_pylist() for column in task.text_columns]
-        encoded = tokenizer(*texts, truncation=True, return_attention_mask=False)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        with torch.inference_mode():
-            for rows in batches_by_length(lengths, batch_size):
-                features = {name: [values[row] for row in rows] for name, values in encoded.items()}
-                batch = tokenizer.pad(features, return_tensors="pt").to(device)
-                logits[rows] = model(**batch).logits.float().cpu().numpy()
-    return logits
+    device = best_device()
+    return Classifier(network.to(device).eval(), tokenizer, device, max_length)
 
 
 def best_device() -> torch.device:
@@ -100,81 +188,11 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterable[list[int]]:
-    """Row numbers, longest first; at most `batch_size` rows, `TOKENS` padded tokens a batch."""
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    while order:
-        size = max(1, min(batch_size, TOKENS // max(1, lengths[order[0]])))
-        yield order[:size]
-        order = order[size:]
+def _mixed(rows: Rows, batch_size: int) -> list[npt.NDArray[np.int64]]:
+    """Batches of rows of like length, the longest first, the others mixed: their pace tells the
+    time that is left."""
+    from tuner.batches import scoring_batches
 
-
-def probabilities(task: Task, logits: Logits) -> Logits:
-    """Softmax over the labels [rows, labels]; of a regression the scores themselves."""
-    if task.regression:
-        return logits
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
-
-
-def predictions(task: Task, logits: Logits) -> list[str]:
-    """What GLUE's server wants to see for each row: a label as the task's own files write it, or,
-    for STS-B, a number from 0 to 5 with three decimals."""
-    if task.regression:
-        scores = (
-            logits[:, 0] if task.label_range is None else np.clip(logits[:, 0], *task.label_range)
-        )
-        return [f"{score:.3f}" for score in scores + 0.0]
-    labels = (task.glue and task.glue.labels) or task.label_names
-    return [labels[number] for number in logits.argmax(axis=1)]
-
-
-def write_submission(path: Path, task: Task, logits: Logits, index: Sequence[int | str]) -> None:
-    """Write `index` and `prediction`, a line a row. The suffix of `path` decides the form:
-    .tsv (GLUE's), .csv or .jsonl. Raises UserError for another suffix."""
-    rows = zip(index, predictions(task, logits), strict=True)
-    _write(path, ("index", "prediction"), rows)
-
-
-def write_probabilities(path: Path, task: Task, logits: Logits, index: Sequence[int | str]) -> None:
-    """Write `index` and a column a label with its probability (of a regression the score)."""
-    from tuner.models import SCORE
-
-    columns = task.label_names or (SCORE,)
-    values = ([round(float(value), 6) for value in row] for row in probabilities(task, logits))
-    rows = ((number, *row) for number, row in zip(index, values, strict=True))
-    _write(path, ("index", *columns), rows)
-
-
-def check_output(path: Path) -> None:
-    """Raises UserError when nothing could be written to `path`: before any work is done."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(
-            f"--output {path}: the suffix {path.suffix!r} names no form; use {', '.join(SUFFIXES)}"
-        )
-    if path.is_dir():
-        raise UserError(f"--output {path} is a folder; pass the name of a file")
-    nearest = next((parent for parent in path.absolute().parents if parent.exists()), path.parent)
-    if not nearest.is_dir():
-        raise UserError(f"--output {path}: {nearest} is a file; pass a path in a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--output {path}: {nearest} cannot be written; choose another folder")
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    check_output(path)
-    if path.suffix.lower() == ".jsonl":
-        lines = (
-            json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows
-        )
-        write_text(path, "".join(f"{line}\n" for line in lines))
-        return
-    if path.suffix.lower() == ".tsv":  # GLUE's form: unquoted
-        lines = ("\t".join(map(str, row)) for row in (columns, *rows))
-        write_text(path, "".join(f"{line}\n" for line in lines))
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    longest, *others = scoring_batches(rows, TOKENS, batch_size)
+    order = np.random.default_rng(0).permutation(len(others))
+    return [longest, *(others[place] for place in order)]

@@ -58,7 +58,7 @@ def value(name: str, given: Value | None) -> str:
         return ""
     if isinstance(given, float):
         return f"{given:.2g}" if name == LEARNING_RATE else f"{given:.3g}"
-    return str(given).lower() if isinstance(given, bool) else _one_line(str(given), 24)
+    return str(given).lower() if isinstance(given, bool) else one_line(str(given), 24)
 
 
 def configuration(given: Mapping[str, Value]) -> str:
@@ -102,10 +102,10 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
         shown.append(Column("preempted", True, lambda row: str(row.preemptions or ""), spare=2))
     if any(row.warning for row in rows):
         shown.append(
-            Column("warning", False, lambda row: _one_line(row.warning or "", _ERROR_WIDTH), 2)
+            Column("warning", False, lambda row: one_line(row.warning or "", _ERROR_WIDTH), 2)
         )
     if any(row.error for row in rows):
-        shown.append(Column("error", False, lambda row: _one_line(row.error or "", _ERROR_WIDTH)))
+        shown.append(Column("error", False, lambda row: one_line(row.error or "", _ERROR_WIDTH)))
     return shown
 
 
@@ -143,7 +143,8 @@ def _seconds(number: float | None) -> str:
     return "" if number is None else f"{number:.1f} s"
 
 
-def _one_line(text: str, width: int) -> str:
+def one_line(text: str, width: int) -> str:
+    """`text` without line ends, control and escape characters, cut to `width` characters."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(line.split())
     return line if len(line) <= width else line[: width - 3] + "..."

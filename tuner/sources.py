@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tuner.addresses import Data
-from tuner.errors import UserError
+from tuner.errors import Absent, UserError
 from tuner.frames import Frame, Say
 from tuner.labels import Labels, class_numbers, read_labels, scores
 from tuner.origins import Source, open_source
@@ -31,27 +31,35 @@ INDEX_COLUMNS = ("index", "idx", "id")
 """What data call the column that numbers their rows; the first of these that is there counts."""
 
 
-def read_split(task: Task, split: Split, data: Data) -> pa.Table:
+def read_split(task: Task, split: Split, data: Data, *, exact: bool = False) -> pa.Table:
     """The rows of one split, from `data` or, without any, from the Hub or the grammar.
 
     Columns: the task's text columns (string), `label` (int64 class index, or float64 for a
     regression; null where the row has none) and, where the source numbers its rows, `index`
     (int64). A split is the rows that the task's rule for it means; of data that lack the part which
-    that names, but have one called as the split, it is the whole of that one.
-    Raises UserError naming the path, the line or the data set at fault.
+    that names, but have one called as the split, it is the whole of that one, unless `exact`.
+    Raises UserError naming the path, the line or the data set at fault, Absent where there are no
+    such rows.
     """
-    return take_split(task, open_source(data, task), split)
+    source = open_source(data, task)
+    if exact and parse_rule(task.split(split)).base not in source.parts:
+        raise _absent(task, source, split)
+    return take_split(task, source, split)
+
+
+def _absent(task: Task, source: Source, split: Split) -> Absent:
+    there = ", ".join(source.parts)
+    return Absent(
+        f"{source.shown}: has no rows for {split}: there is no {task.split(split)!r}, but {there}",
+        f"name a file: --data {split}=FILE",
+    )
 
 
 def take_split(task: Task, source: Source, split: Split, say: Say | None = None) -> pa.Table:
     """`read_split`, of a source that is open."""
     rules = rules_in(task, source.parts)
     if split not in rules:
-        there = ", ".join(source.parts)
-        raise UserError(
-            f"{source.shown}: has no rows for {split}: there is no {task.split(split)!r}, but "
-            f"{there}; name a file: --data {split}=FILE"
-        )
+        raise _absent(task, source, split)
     frame = source.frame(str(rules[split].base), say)
     column = next((name for name in _label_columns(task) if name in frame.columns), None)
     rows = rows_for(split, rules, frame, column, task.regression, task.split_seed)

@@ -33,6 +33,8 @@ FORMS = f"{', '.join(TEXT_FORMS)}, {PARQUET}; the first three also with .gz"
 
 _SEPARATORS = (",", ";", "\t")
 _BATCH = 10_000
+_OPEN_QUOTE = "unexpected end of data"
+"""What Python says of a quotation mark that is never closed: all lines after it are lost."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,10 @@ def _csv_fields(place: Place) -> Iterator[Numbered]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield begins, f"cannot be read as CSV: {error}; check the row's quotation marks"
+            problem = f"cannot be read as CSV: {error}; check the row's quotation marks"
+            if str(error) == _OPEN_QUOTE:
+                raise UserError(f"{place}:{begins}: {problem}") from error
+            yield begins, problem
         else:
             yield begins, fields
         begins = reader.line_num + 1

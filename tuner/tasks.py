@@ -72,7 +72,8 @@ class Task:
     `split_seed` is that of rows drawn by a share. `hub` is a data set of the Hub and its
     configuration. `label_values` is what files write for each class, where that is not its name.
     `label_range` bounds the labels of a regression. `metrics` are all recorded; `objective` is the
-    one that a search goes by.
+    one that a search goes by. `counterparts` are tasks with the same
+    rows to train on and another validation split, on which the trained model is scored, too.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Task:
     split_seed: int = 0
     hub: tuple[str, str | None] | None = None
     glue: GlueFiles | None = None
+    counterparts: tuple[str, ...] = ()
 
     @property
     def regression(self) -> bool:
@@ -177,6 +179,7 @@ _MNLI = Task(
         validation="dev_matched.tsv",
         test="test_matched.tsv",
     ),
+    counterparts=("mnli-mm",),
 )
 _MNLI_GLUE = GlueFiles(
     "MNLI",
@@ -212,6 +215,7 @@ _BUILT_IN = (
         validation_split="validation_mismatched",
         test_split="test_mismatched",
         glue=_MNLI_GLUE,
+        counterparts=("mnli",),
     ),
     Task(
         name="mrpc",

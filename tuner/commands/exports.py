@@ -11,7 +11,7 @@ import typer
 
 from tuner.addresses import Data, parse_data
 from tuner.commands import DONE, Storage, app
-from tuner.commands.models import _exported, _rows_to_predict
+from tuner.commands.models import exported, split_rows
 from tuner.stores import join
 
 
@@ -43,7 +43,7 @@ def export(
         from tuner.portable import check_extra
 
         check_extra()
-    folder, files = _exported(which, storage)
+    folder, files = exported(which, storage)
     to = None
     if repository is not None:
         from tuner.upload import destination
@@ -68,7 +68,7 @@ def _write_onnx(folder: Path, data: Data) -> None:
     from tuner.predict import task_of
 
     task = task_of(folder)
-    rows = _rows_to_predict(task, "validation", None, data)
+    rows = split_rows(task, "validation", data)
     file, found = write_onnx(folder, task, rows, _say)
     print(f"onnx       {file} ({_megabytes(file.stat().st_size)})")
     print(

@@ -1,17 +1,19 @@
-"""The commands that use an exported model: predict."""
+"""The commands that use one exported model: predict, evaluate."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from tuner.addresses import Data, parse_data
 from tuner.commands import DONE, Storage, app
-from tuner.errors import UserError
+from tuner.errors import UserError, suggestion
 from tuner.settings import read_run_file
 
 if TYPE_CHECKING:
@@ -19,48 +21,173 @@ if TYPE_CHECKING:
 
     from tuner.tasks import Task
 
+Model = Annotated[
+    str, typer.Argument(metavar="RUN|DIR", help="A run's name, path or URI, or a model's folder.")
+]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="PLACE|SPLIT=FILE", help="The data for --split (default: the run's)."
+    ),
+]
+SPLIT = "train|validation|test"
+SHOWN_BAD = 10
+"""Broken rows that are named one by one; then they are counted."""
+
 
 @app.command()
 def predict(
-    which: Annotated[
-        str,
-        typer.Argument(metavar="RUN|DIR", help="A run's name, path or URI, or a model's folder."),
-    ],
+    which: Model,
     output: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where to write: .tsv (GLUE's form), .csv, .jsonl.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="Where to write: .tsv (GLUE's form), .csv, .jsonl, .parquet."
+        ),
     ],
-    split: Annotated[
-        str | None, typer.Option(metavar="train|validation|test", help="A split of the task.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(metavar=SPLIT, help="A split of the task.")] = None,
     file: Annotated[
         Path | None,
         typer.Option("--input", metavar="FILE", help="Rows of your own: TSV, CSV, JSONL."),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="A column a label instead of the prediction.")
+        bool, typer.Option("--probabilities", help="A column a label with its probability, too.")
     ] = False,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PLACE|SPLIT=FILE", help="The data for --split (default: the run's)."),
-    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Name rows of --input that cannot be read; leave them empty."
+        ),
+    ] = False,
+    data: Given = None,
     storage: Storage = "runs",
 ) -> int:
     """Predict the rows of a split or of a file with an exported model."""
-    from tuner import predict as model
-    from tuner.inputs import row_index
+    from tuner import answers
+    from tuner.inputs import read_input, row_index
+    from tuner.meter import Meter, took
+    from tuner.predict import read_classifier, task_of
 
-    model.check_output(output)
-    folder, files = _exported(which, storage)
-    task = model.task_of(folder)
-    rows = _rows_to_predict(task, split, file, parse_data(data) if data else files)
-    logits = model.predict(folder, task, rows)
-    write = model.write_probabilities if probabilities else model.write_submission
+    answers.check_output(output)
+    if (split is None) == (file is None):
+        raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
+    if skip_bad and file is None:
+        raise UserError(
+            f"--skip-bad goes with --input FILE, and --split {split} was given; pass the split's "
+            "file with --input"
+        )
+    folder, files = exported(which, storage)
+    task = task_of(folder)
+    bad: list[str] = []
+    if file is not None:
+        rows = read_input(file, task, bad=bad.append if skip_bad else None)
+    else:
+        rows = split_rows(task, str(split), parse_data(data) if data else files)
+    for problem in bad[:SHOWN_BAD]:
+        print(f"skipped {problem}", file=sys.stderr)
+    if len(bad) > SHOWN_BAD:
+        print(f"skipped {len(bad) - SHOWN_BAD:,} more rows like these", file=sys.stderr)
+    with Meter(sys.stderr) as meter:
+        meter.stage("loading the model")
+        model = read_classifier(folder)
+        began = time.monotonic()
+        logits = model.logits(task, rows, advance=meter.counting("predicting", rows.num_rows))
+        seconds = time.monotonic() - began
+    write = answers.write_probabilities if probabilities else answers.write_submission
     write(output, task, logits, row_index(rows))
-    print(f"wrote {rows.num_rows} predictions to {output}")
+    skipped = f", {len(bad):,} of them empty," if bad else ""
+    print(
+        f"wrote {rows.num_rows:,} predictions{skipped} to {output} ({took(rows.num_rows, seconds)})"
+    )
     return DONE
 
 
-def _exported(which: str, storage: str) -> tuple[Path, Data]:
+@app.command()
+def evaluate(
+    which: Model,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar=SPLIT, help="A split of the task (default: validation)."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Labelled rows of your own instead."),
+    ] = None,
+    worst: Annotated[
+        int, typer.Option(metavar="N", min=0, help="How many of its worst mistakes to show.")
+    ] = 10,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|json", help="How to print it.")
+    ] = "table",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write it there, too.")
+    ] = None,
+    data: Given = None,
+    storage: Storage = "runs",
+) -> int:
+    """Score an exported model: metrics with 95 % intervals, confusions, its worst mistakes."""
+    from tuner.answers import check_output
+    from tuner.documents import finite, write_json
+    from tuner.inputs import read_labelled, row_index
+    from tuner.meter import Meter
+    from tuner.predict import read_classifier, task_of
+
+    if split is not None and file is not None:
+        raise UserError("pass one of --split NAME and --input FILE: which rows to evaluate")
+    if form not in ("table", "json"):
+        raise UserError(f"--format {form}: is neither table nor json")
+    if output is not None:
+        check_output(output, (".json",))
+    folder, files = exported(which, storage)
+    task = task_of(folder)
+    notes: list[str] = []
+    if file is not None:
+        where, rows = str(file), read_labelled(file, task)
+    else:
+        split = split or (task.validation_split if task.counterparts else "validation")
+        rows = split_rows(task, split, parse_data(data) if data else files)
+        where, notes = f"the {split} split", _caveats(folder, task, split)
+    with Meter(sys.stderr) as meter:
+        meter.stage("loading libraries")
+        from tuner import evaluation
+        from tuner.intervals import RESAMPLES
+
+        evaluation.check_labelled(task, rows, where)
+        meter.stage("loading the model")
+        model = read_classifier(folder)
+        logits = model.logits(task, rows, advance=meter.counting("predicting", rows.num_rows))
+        meter.stage(f"drawing {RESAMPLES:,} samples of the rows for the intervals")
+        found = evaluation.evaluate(
+            task, rows, logits, row_index(rows), where, worst=worst, notes=notes
+        )
+    if output is not None:
+        write_json(output, found.plain())
+    if form == "json":
+        import json
+
+        print(json.dumps(finite(found.plain()), indent=2, ensure_ascii=False))
+    else:
+        from tuner.scorecard import scorecard
+
+        print("\n".join(scorecard(found)))
+    return DONE
+
+
+def _caveats(folder: Path, task: Task, split: str) -> list[str]:
+    """What must be known of a split's scores."""
+    from tuner.predict import scores_of
+
+    if split == "train":
+        return ["the model was trained on these rows: they tell nothing about new ones"]
+    try:
+        selected_on = scores_of(folder).get("selected_on")
+    except UserError:
+        return []
+    if split in ("validation", task.validation_split) and selected_on == "validation":
+        return ["the model's configuration was chosen on these rows: the scores are optimistic"]
+    return []
+
+
+def exported(which: str, storage: str) -> tuple[Path, Data]:
     """The model's folder, and the data that its run was given."""
     from tuner.runs import bring, find_run
 
@@ -80,17 +207,25 @@ def _exported(which: str, storage: str) -> tuple[Path, Data]:
     return run.best_folder, settings.data
 
 
-def _rows_to_predict(task: Task, split: str | None, file: Path | None, data: Data) -> pa.Table:
-    from tuner.inputs import read_input
+def split_rows(task: Task, split: str, data: Data) -> pa.Table:
+    """The rows of a split of the task, from `data` or the Hub.
+
+    `split` is train, validation or test or, of a task that has two of them, what the Hub calls
+    either: `validation_mismatched`.
+    """
     from tuner.origins import dataset_of, probe_data
     from tuner.sources import Split, read_split
+    from tuner.tasks import find_task
 
-    if (split is None) == (file is None):
-        raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
-    if file is not None:
-        return read_input(file, task)
-    if split not in get_args(Split):
-        raise UserError(f"--split {split}: must be train, validation or test")
+    splits: dict[str, tuple[Task, Split]] = {name: (task, name) for name in get_args(Split)}
+    if task.counterparts:
+        for each in (task, *map(find_task, task.counterparts)):
+            splits[each.validation_split] = each, "validation"
+            splits[each.test_split] = each, "test"
+    if split not in splits:
+        near = suggestion(split, splits)
+        raise UserError(f"--split {split}: must be one of {', '.join(splits)}{near}")
     if (dataset := dataset_of(data, task)) is not None:
         probe_data(data, dataset)
-    return read_split(task, cast(Split, split), data)
+    wanted, name = splits[split]
+    return read_split(wanted, name, data, exact=wanted is not task)

@@ -141,6 +141,7 @@ def _closing(result: Result) -> list[str]:
         majority = (facts.get("majority") or {}).get("validation") or {}
         lines += [
             f"validation {_scores(result.metrics)}, {how} on all training rows",
+            *(f"           {_scores(more)} on {split}" for split, more in result.more.items()),
             f"           {_scores(majority)} for always the majority class (or the mean)",
             f"model      {result.model_dir}",
             f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
