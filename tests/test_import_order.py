@@ -25,7 +25,7 @@ triallog batches mailbox losses training checkpoints materials ranks trials pree
 attempts bench resources preparation portrait description session hosts preflight study ledger
 scheduler slots crews orphans growth search retrain plain
 inputs answers predict evaluation scorecard counterparts export portable upload submission meter
-identity mirror keeping forecast probe plan outlook pipeline logs options commands cli
+identity mirror keeping forecast probe plan outlook stages finish pipeline logs options commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

@@ -5,37 +5,33 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.drafts import Draft
-from tuner.errors import CrewLost, SearchError, UserError
-from tuner.history import History
-from tuner.identity import check_same, describe, extended, plain_layout, time_left
-from tuner.journal import Journal, read_history
-from tuner.keeping import check_room, check_room_left, check_writable, kept, room_note
-from tuner.leaderboard import LeaderboardFiles, Row, best, rows, to_frame, write_leaderboard
-from tuner.leases import Lease, hold
+from tuner.errors import SearchError, UserError
+from tuner.identity import check_same, describe, extended, plain_layout
+from tuner.journal import read_history
+from tuner.keeping import check_room, check_writable, kept, room_note
+from tuner.leaderboard import Row, best, rows, to_frame, write_leaderboard
+from tuner.leases import hold
 from tuner.mirror import catch_up, mirrored, work_on
 from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.predict import scores_of
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
-from tuner.provenance import versions
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, default_storage, read_run_file, write_run_file
+from tuner.stages import Job
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuner.ledger import Ledger, Reason, SearchWatcher
+    from tuner.ledger import Reason
     from tuner.resources import Layout, Node
-    from tuner.retrain import Trained
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def _begun(settings: Settings, watcher: Watcher, plain: bool) -> Result:
                 estimate = None if plain else expected(preparation, layout).plain()
                 describe(run, preparation, layout, estimate)
                 with _announced(run, settings, nodes, layout, watching):
-                    return _run(run, lease, preparation, nodes, layout, watching)
+                    return _run(Job(run, lease, preparation, nodes, watching), layout)
 
 
 def resume(
@@ -150,7 +146,7 @@ def resume(
                     facts["estimate"] = expected(preparation, layout).plain()
                 write_run_file(run, settings, facts)
                 with _announced(run, settings, nodes, layout, watching):
-                    return _run(run, lease, preparation, nodes, layout, watching)
+                    return _run(Job(run, lease, preparation, nodes, watching), layout)
 
 
 def _prepared(settings: Settings, task: Draft, watcher: Watcher, plain: bool) -> Preparation:
@@ -218,37 +214,27 @@ def _announced(
         yield
 
 
-def _run(
-    run: Run,
-    lease: Lease,
-    preparation: Preparation,
-    nodes: tuple[Node, ...],
-    layout: Layout,
-    watcher: Watcher,
-) -> Result:
+def _run(job: Job, layout: Layout) -> Result:
     """Search, retrain, export: what `tune` and `resume` share once everything is checked."""
-    for warning in preparation.warnings:
-        watcher.note(warning)
-    watcher.aim(preparation.task.objective, preparation.direction)
-    if preparation.plain:
-        return _train(run, lease, preparation, nodes, watcher)
-    reason, news = _search(run, lease, preparation, layout, watcher)
-    return _concluded(run, lease, preparation, nodes, reason, news, watcher)
+    from tuner import finish, stages
+
+    for warning in job.preparation.warnings:
+        job.watcher.note(warning)
+    job.watcher.aim(job.preparation.task.objective, job.preparation.direction)
+    if job.preparation.plain:
+        return _concluded(job, finish.train(job), news=False)
+    reason, news = stages.search(job, layout)
+    return _concluded(job, reason, news)
 
 
-def _concluded(
-    run: Run,
-    lease: Lease,
-    preparation: Preparation,
-    nodes: tuple[Node, ...],
-    reason: Reason,
-    news: bool,
-    watcher: Watcher,
-) -> Result:
+def _concluded(job: Job, reason: Reason, news: bool) -> Result:
     """The leaderboard, and the winner's model: made where there is none, or `news` of one."""
+    from tuner import finish
+
+    run, preparation = job.run, job.preparation
     history = read_history(run.journal_file)
     table = tuple(rows(history, preparation.direction))
-    lease.check()
+    job.lease.check()
     write_leaderboard(run, table)
     winner = best(table)
     if winner is None and reason != "interrupted":
@@ -256,10 +242,10 @@ def _concluded(
     result = Result(run, table, reason)
     if winner is None or result.interrupted or not preparation.settings.retrain:
         return result
-    scores = None if news else _exported(run, winner)
+    scores = None if news else finish.exported(run, winner)
     if scores is None:
         try:
-            _retrain(run, lease, preparation, nodes, winner, history, watcher)
+            finish.retrain_winner(job, winner, history)
         except KeyboardInterrupt:
             return Result(run, table, "interrupted")
         scores = scores_of(run.best_folder)
@@ -277,244 +263,3 @@ def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:
     if len(table) == 1:
         return f"the training of {run.name} failed: {errors[0]}"
     return f"no trial finished in {run.name}; {len(errors)} failed, the first with: {errors[0]}"
-
-
-def _search(
-    run: Run, lease: Lease, preparation: Preparation, layout: Layout, watcher: Watcher
-) -> tuple[Reason, bool]:
-    """Run the search; also says whether any trial ended in it."""
-    import ray
-
-    from tuner import growth, hosts
-    from tuner.crews import CrewPlan
-    from tuner.resources import room
-    from tuner.search import run_search
-    from tuner.slots import SlotPlan
-
-    settings, data = preparation.settings, preparation.data
-    grow = settings.slots == "auto"
-    there = hosts.staying(hosts.alive())
-    with Journal.open(run.journal_file, lease.check) as journal:
-        done = journal.history.done
-        if done >= settings.trials and journal.history.reason == "complete":
-            return "complete", False
-        slots = min(layout.slots, room(there, layout))
-        ledger = _ledger(run, preparation, journal, layout.slots, slots, watcher)
-        watcher.stage("starting the slots")
-        materials = preparation.materials(layout, data.train, data.selection)
-        plan = SlotPlan(
-            CrewPlan(
-                (ray.put(materials),),
-                workers=layout.workers,
-                cpus=layout.cpus,
-                gpus=layout.gpus,
-            ),
-            rungs=settings.rungs,
-            checkpoints=run.place(run.checkpoints_folder.name),
-            checkpoint_every=settings.checkpoint_every,
-            predictions=run.place(run.predictions_folder.name),
-            logs=run.place(run.logs_folder.name),
-        )
-        reason = run_search(
-            ledger,
-            plan,
-            layout,
-            run.search_folder.absolute(),
-            grow=grow,
-            wanted=growth.wanted(layout, there, grow, settings.trials) if settings.address else 0,
-        )
-        return reason, journal.history.done > done
-
-
-def _ledger(
-    run: Run,
-    preparation: Preparation,
-    journal: Journal,
-    most: int,
-    slots: int,
-    *watchers: SearchWatcher,
-) -> Ledger:
-    """The run's book, kept in `journal`: for `slots` trials at once, later perhaps for `most`."""
-    from tuner.ledger import Ledger
-    from tuner.scheduler import Judge
-    from tuner.study import Study
-
-    settings = preparation.settings
-    study = Study(
-        run.optuna_file,
-        run.name,
-        preparation.space,
-        preparation.direction,
-        settings.seed,
-        list(journal.history.records.values()),
-        most,
-    )
-    return Ledger(
-        journal,
-        study,
-        Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
-        (*watchers, LeaderboardFiles(run, preparation.direction)),
-        objective=preparation.task.objective,
-        direction=preparation.direction,
-        planned=settings.trials,
-        slots=slots,
-        seconds=time_left(settings, journal.history),
-        attempts=settings.max_failures + 1,
-    )
-
-
-def _train(
-    run: Run, lease: Lease, preparation: Preparation, nodes: tuple[Node, ...], watcher: Watcher
-) -> Result:
-    """The one training of a run without a search, and its export."""
-    from tuner.plain import train_alone
-
-    with _scratch(run) as folder:
-        with Journal.open(run.journal_file, lease.check) as journal:
-            trained = None
-            reason: Reason = "complete"
-            if not journal.history.done:
-                ledger = _ledger(run, preparation, journal, 1, 1)
-                trained = train_alone(ledger, run, preparation, nodes, folder, watcher, lease.check)
-                reason = ledger.close()
-        if trained is not None:
-            history = read_history(run.journal_file)
-            (row,) = rows(history, preparation.direction)
-            _export(run, lease, preparation, row, history, trained, watcher)
-    return _concluded(run, lease, preparation, nodes, reason, False, watcher)
-
-
-@contextmanager
-def _scratch(run: Run) -> Iterator[Path]:
-    """A folder for a model on its way to the export; what a killed driver left of one goes."""
-    for leftover in run.folder.glob(".retraining-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".retraining-", dir=run.folder.absolute()) as folder:
-        yield Path(folder)
-
-
-def _retrain(
-    run: Run,
-    lease: Lease,
-    preparation: Preparation,
-    nodes: tuple[Node, ...],
-    winner: Row,
-    history: History,
-    watcher: Watcher,
-) -> None:
-    """Retrain and export the winner; again, on the hosts that are left, when a worker is lost or
-    finds no room."""
-    from tuner import hosts
-    from tuner.hyperparameters import BATCH
-    from tuner.resources import retrain_layout
-
-    settings, batch = preparation.settings, int(winner.hyperparameters[BATCH])
-    losses = 0
-    # Other things may have filled the disk since the start.
-    check_room_left(run, 2 * model_bytes(preparation))
-    while True:
-        there = hosts.staying(hosts.alive()) or nodes  # not all that the search began on are left
-        layout = retrain_layout(there, settings.gpus_per_worker, batch)
-        try:
-            return _retrain_once(run, lease, preparation, layout, winner, history, watcher)
-        except CrewLost as error:
-            losses += 1
-            alone = settings.address is None and layout.workers == 1  # this very process
-            if alone or losses > settings.max_failures:
-                raise SearchError(
-                    f"the retraining has no workers: {error}; do it again with "
-                    f"tuner resume {shlex.quote(run.where)}"
-                ) from error
-            watcher.note(f"the retraining begins again: {error}")
-
-
-def _retrain_once(
-    run: Run,
-    lease: Lease,
-    preparation: Preparation,
-    layout: Layout,
-    winner: Row,
-    history: History,
-    watcher: Watcher,
-) -> None:
-    from tuner.retrain import RETRAINED, retrain
-
-    settings, data = preparation.settings, preparation.data
-    spread = f", on {layout.workers} workers" if layout.workers > 1 else ""
-    rows_of_all = f"all {data.full_train.num_rows} training rows"
-    watcher.stage(f"retraining {winner.trial} on {rows_of_all}{spread}")
-    with _scratch(run) as folder:
-        retrained = retrain(
-            preparation.materials(layout, data.full_train, data.validation),
-            winner.hyperparameters,
-            layout,
-            folder,
-            watcher,
-            local=settings.address is None,
-            check=lease.check,
-            handover=None if settings.address is None or run.uri is None else run.place(RETRAINED),
-        )
-        _export(run, lease, preparation, winner, history, retrained, watcher)
-
-
-def _export(
-    run: Run,
-    lease: Lease,
-    preparation: Preparation,
-    winner: Row,
-    history: History,
-    trained: Trained,
-    watcher: Watcher,
-) -> None:
-    from tuner.counterparts import score_counterparts
-    from tuner.export import CardFacts, export_model
-
-    task, data, base = preparation.task, preparation.data, preparation.base
-    place = preparation.settings.data
-    more = score_counterparts(task, place, trained.folder, base.tokenizer, data.max_length, watcher)
-    watcher.stage("exporting")
-    lease.check()
-    statuses = [record.status for record in history.records.values()]
-    facts = CardFacts(
-        base_model=base.name,
-        hub_id=base.hub_id,
-        finished=statuses.count("finished"),
-        stopped=statuses.count("stopped"),
-        failed=statuses.count("failed"),
-        seconds=history.seconds,
-        space=preparation.space.name,
-        objective=task.objective,
-        direction=preparation.direction,
-        selected_on=data.selected_on,
-        train_rows=data.train.num_rows,
-        selection_rows=data.selection.num_rows,
-        full_train_rows=data.full_train.num_rows,
-        winner=winner.trial,
-        winner_score=float(winner.objective or 0.0),
-        majority=data.majority["validation"],
-        seed=preparation.settings.seed,
-        versions=versions(),
-        searched=not preparation.plain,
-    )
-    export_model(
-        trained.folder,
-        run,
-        task,
-        base.tokenizer,
-        metrics=trained.report.metrics,
-        more=more,
-        rows=data.validation.num_rows,
-        split="validation",
-        hyperparameters=winner.hyperparameters,
-        card=facts,
-        max_length=data.max_length,
-    )
-
-
-def _exported(run: Run, winner: Row) -> dict[str, Any] | None:
-    """The scores of the model exported before; None when there is none of this winner."""
-    try:
-        scores = scores_of(run.best_folder)
-        return scores if scores["hyperparameters"] == winner.hyperparameters else None
-    except (UserError, KeyError):
-        return None
