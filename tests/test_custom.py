@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ ALL: tuple[Split, ...] = ("train", "validation", "test")
 
 def read(splits: tuple[Split, ...] = ("train", "validation"), **given: Any) -> Reading:
     settings, found = draft(Settings(**given))
-    return read_task(found, settings, lambda _: None, splits)
+    reading = read_task(found, settings, lambda _: None)
+    return dataclasses.replace(reading, splits={split: reading.read(split) for split in splits})
 
 
 def refused(**given: Any) -> str:
