@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tuner.drafts import draft
+from tuner.drafts import EXAMPLE, draft
 from tuner.errors import UserError
 from tuner.reading import Reading, read_task
 from tuner.settings import Settings
@@ -255,6 +255,14 @@ def test_a_row_without_a_label_is_named_with_its_line(tmp_path: Path) -> None:
     assert f"{data}:4: the label '' is none of no, yes" in message
 
 
+def test_a_row_without_any_text_is_named_with_its_line(tmp_path: Path) -> None:
+    rows = [f"{'' if n == 7 else n} ,{n % 2},b {n}" for n in range(20)]
+    data = csv(tmp_path / "a.csv", "text,label,text_b", *rows)
+    message = refused(data=data, text="text")
+    assert message == f"{data}:9: text is empty; fill it in, or take the row out"
+    assert read(data=data, text=["text", "text_b"]).splits["train"].num_rows == 16
+
+
 def test_labels_that_differ_in_capitals_are_pointed_out(tmp_path: Path) -> None:
     reading = read(data=labelled(tmp_path / "rows.csv", ["Pos", "neg", "pos"]))
     assert any("'Pos' and 'pos' are two classes; is one misspelt?" in n for n in reading.notes)
@@ -342,6 +350,15 @@ def test_a_task_file_says_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (task.metrics, task.objective) == (("accuracy", "macro_f1"), "macro_f1")
     assert reading.splits["train"]["label"].to_pylist()[:2] == [1, 0]
     assert not reading.notes
+
+
+def test_the_example_that_is_shown_is_a_task_file(tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(EXAMPLE)
+    settings, found = draft(Settings(task=str(tmp_path / "task.yaml")))
+    assert found.name == "reviews"
+    assert found.labels == {"0": "negative", "1": "positive"}
+    assert settings.data == str(tmp_path / "movie_data.csv.gz")
+    assert settings.split == {"train": "0:35000", "validation": "35000:40000", "test": "40000:"}
 
 
 def test_flags_go_before_a_task_file(tmp_path: Path) -> None:

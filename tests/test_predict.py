@@ -25,7 +25,7 @@ from tuner.predict import (
     write_probabilities,
     write_submission,
 )
-from tuner.tasks import find_task
+from tuner.tasks import RMSE, SCALE_METRICS, Task, find_task
 
 DEMO = find_task("demo")
 
@@ -109,6 +109,12 @@ def test_a_regressions_submission_has_scores_from_0_to_5_with_three_decimals(
     assert lines == ["index\tprediction", "0\t0.000", "1\t2.346", "2\t5.000", "3\t0.000"]
 
 
+def test_the_scores_of_ones_own_regression_are_not_cut_to_those_of_glue(tmp_path: Path) -> None:
+    task = Task("own", "own", ("text",), (), SCALE_METRICS, RMSE)
+    write_submission(tmp_path / "own.tsv", task, np.array([[-7.5], [250.0]], np.float32), [0, 1])
+    assert (tmp_path / "own.tsv").read_text().splitlines()[1:] == ["0\t-7.500", "1\t250.000"]
+
+
 def test_the_index_that_the_rows_came_with_is_kept(tmp_path: Path) -> None:
     write_submission(tmp_path / "a.tsv", DEMO, one_hot([0, 1], 2), [7, 3])
     assert [line.split("\t")[0] for line in (tmp_path / "a.tsv").read_text().splitlines()[1:]] == [
@@ -171,3 +177,13 @@ def test_a_folder_without_an_exported_model_is_the_users_error(tmp_path: Path, m
     (tmp_path / "config.json").write_text('{"tuner": {"task": "rtee"}}')
     with pytest.raises(UserError, match="did you mean 'rte'"):
         task_of(tmp_path)
+    (tmp_path / "config.json").write_text('{"tuner": {"task": "own", "label_names": [1]}}')
+    with pytest.raises(UserError, match=r"config\.json: the task cannot be read"):
+        task_of(tmp_path)
+
+
+def test_a_model_of_an_older_tuner_names_its_task_only(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"tuner": {"task": "rte", "text_columns": ["sentence1", "sentence2"], "max_length": 9}}'
+    )
+    assert task_of(tmp_path) == find_task("rte")

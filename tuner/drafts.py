@@ -1,20 +1,5 @@
 """A task as far as it is known before its rows are read: built in, from a task file, or only named.
 
-A task file is YAML; every key may be left out, and then the data or the flags say it:
-
-    name: reviews
-    title: Is a film review positive
-    data: movie_data.csv.gz             # from this file's folder; or {train: a.csv, test: b.csv}
-    text: review                        # or [premise, hypothesis]
-    label: sentiment
-    labels: {0: negative, 1: positive}  # in this order; or [negative, positive]
-    metrics: [accuracy, macro_f1]
-    objective: macro_f1
-    split:
-      train: 0:35000
-      validation: 35000:40000
-      test: "40000:"
-
 Knows nothing of rows.
 """
 
@@ -37,6 +22,23 @@ from tuner.settings import Settings
 from tuner.stores import is_uri
 from tuner.tables import form_of
 from tuner.tasks import DIRECTIONS, GLUE, SCALE_METRICS, TASKS, Task, find_task
+
+EXAMPLE = """\
+name: reviews
+title: Is a film review positive
+data: movie_data.csv.gz             # from this file's folder; or {train: a.csv, test: b.csv}
+text: review                        # or [premise, hypothesis]
+label: sentiment
+labels: {0: negative, 1: positive}  # names, in their order; or [negative, positive]
+metrics: [accuracy, macro_f1]
+objective: macro_f1
+split:
+  train: 0:35000
+  validation: 35000:40000
+  test: "40000:"
+"""
+"""A task file with every key that there is. Any may be left out: then the flags say it, or the
+data do."""
 
 _KEYS = ("name", "title", "data", "text", "label", "labels", "metrics", "objective", "split")
 _SAYS_NOTHING = ("train", "data", "dataset", "training", "all", "rows")
