@@ -470,3 +470,14 @@ def test_the_glue_data_set_is_the_task_of_its_configuration() -> None:
     assert found.task is not None
     assert found.task.name == "stsb"
     assert found.notes == ("nyu-mll/glue:stsb is the task stsb",)
+
+
+def test_a_folder_of_glues_own_is_its_task(tmp_path: Path) -> None:
+    (tmp_path / "CoLA").mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / "CoLA" / name).write_text("x\t1\t\tIt rains.\ny\t0\t*\tRains it.\n")
+    for data in (tmp_path / "CoLA", f"{tmp_path}:CoLA"):
+        reading = read(data=data)
+        assert reading.task.name == "cola"
+        assert reading.splits["train"]["label"].to_pylist() == [1, 0]
+        assert reading.notes == (f"{data} is the task cola",)
