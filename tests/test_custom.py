@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tuner.drafts import draft
+from tuner.drafts import EXAMPLE, draft
 from tuner.errors import UserError
 from tuner.reading import Reading, read_task
 from tuner.settings import Settings
@@ -21,7 +22,8 @@ ALL: tuple[Split, ...] = ("train", "validation", "test")
 
 def read(splits: tuple[Split, ...] = ("train", "validation"), **given: Any) -> Reading:
     settings, found = draft(Settings(**given))
-    return read_task(found, settings, lambda _: None, splits)
+    reading = read_task(found, settings, lambda _: None)
+    return dataclasses.replace(reading, splits={split: reading.read(split) for split in splits})
 
 
 def refused(**given: Any) -> str:
@@ -253,6 +255,14 @@ def test_a_row_without_a_label_is_named_with_its_line(tmp_path: Path) -> None:
     assert f"{data}:4: the label '' is none of no, yes" in message
 
 
+def test_a_row_without_any_text_is_named_with_its_line(tmp_path: Path) -> None:
+    rows = [f"{'' if n == 7 else n} ,{n % 2},b {n}" for n in range(20)]
+    data = csv(tmp_path / "a.csv", "text,label,text_b", *rows)
+    message = refused(data=data, text="text")
+    assert message == f"{data}:9: text is empty; fill it in, or take the row out"
+    assert read(data=data, text=["text", "text_b"]).splits["train"].num_rows == 16
+
+
 def test_labels_that_differ_in_capitals_are_pointed_out(tmp_path: Path) -> None:
     reading = read(data=labelled(tmp_path / "rows.csv", ["Pos", "neg", "pos"]))
     assert any("'Pos' and 'pos' are two classes; is one misspelt?" in n for n in reading.notes)
@@ -340,6 +350,15 @@ def test_a_task_file_says_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (task.metrics, task.objective) == (("accuracy", "macro_f1"), "macro_f1")
     assert reading.splits["train"]["label"].to_pylist()[:2] == [1, 0]
     assert not reading.notes
+
+
+def test_the_example_that_is_shown_is_a_task_file(tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(EXAMPLE)
+    settings, found = draft(Settings(task=str(tmp_path / "task.yaml")))
+    assert found.name == "reviews"
+    assert found.labels == {"0": "negative", "1": "positive"}
+    assert settings.data == str(tmp_path / "movie_data.csv.gz")
+    assert settings.split == {"train": "0:35000", "validation": "35000:40000", "test": "40000:"}
 
 
 def test_flags_go_before_a_task_file(tmp_path: Path) -> None:
@@ -451,3 +470,14 @@ def test_the_glue_data_set_is_the_task_of_its_configuration() -> None:
     assert found.task is not None
     assert found.task.name == "stsb"
     assert found.notes == ("nyu-mll/glue:stsb is the task stsb",)
+
+
+def test_a_folder_of_glues_own_is_its_task(tmp_path: Path) -> None:
+    (tmp_path / "CoLA").mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / "CoLA" / name).write_text("x\t1\t\tIt rains.\ny\t0\t*\tRains it.\n")
+    for data in (tmp_path / "CoLA", f"{tmp_path}:CoLA"):
+        reading = read(data=data)
+        assert reading.task.name == "cola"
+        assert reading.splits["train"]["label"].to_pylist() == [1, 0]
+        assert reading.notes == (f"{data} is the task cola",)

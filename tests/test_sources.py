@@ -9,8 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tuner.custom import complete
 from tuner.demo import demo_rows
+from tuner.drafts import Draft
 from tuner.errors import UserError
+from tuner.origins import open_source
+from tuner.settings import Settings
 from tuner.sources import Split, read_split
 from tuner.tasks import find_task
 
@@ -314,6 +318,20 @@ def test_classes_of_a_data_set_go_by_their_names_not_their_numbers(library: Path
     task = dataclasses.replace(find_task("sst2"), hub=(str(library), "sst2"))
     task = dataclasses.replace(task, label_names=("positive", "negative"), glue=None)
     assert read_split(task, "train", None)["label"].to_pylist() == [0, 1]
+
+
+def test_any_data_set_of_the_library_can_be_a_task(library: Path) -> None:
+    own = dataclasses.replace(find_task("sst2"), name="own", hub=(str(library), "sst2"), glue=None)
+    source = open_source(None, own)
+    assert source.parts == ("train", "validation", "test")
+    task = complete(Draft("set"), Settings(), source).task
+    assert (task.text_columns, task.label_names) == (("sentence",), ("negative", "positive"))
+    assert task.hub == (str(library), "sst2")
+    assert read_split(task, "validation", None).to_pydict() == {
+        "sentence": ["validation a", "validation b"],
+        "label": [0, 1],
+        "index": [4, 5],
+    }
 
 
 def test_a_data_set_that_does_not_fit_the_task_is_refused(library: Path) -> None:

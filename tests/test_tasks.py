@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -73,3 +74,21 @@ def test_only_errors_are_to_be_small() -> None:
     assert {name for name in DIRECTIONS if direction(name) == "min"} == {"rmse"}
     with pytest.raises(UserError, match=r"there is no metric 'acuracy'.*did you mean 'accuracy'"):
         direction("acuracy")
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_is_read_from_what_was_written(task: Task) -> None:
+    written = json.loads(json.dumps(task.plain()))
+    assert Task.read({**written, "more": 1}) == task
+
+
+def test_a_task_of_ones_own_is_no_task_built_in_whatever_its_name() -> None:
+    own = Task("rte", "mine", ("text",), ("a", "b"), ("accuracy",), "accuracy", split_seed=3)
+    assert not own.built_in
+    assert Task.read(json.loads(json.dumps(own.plain()))) == own
+
+
+@pytest.mark.parametrize("values", [{}, {"name": "a"}, {"name": 3}])
+def test_what_is_no_task_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="the task cannot be read"):
+        Task.read(values)

@@ -1,20 +1,5 @@
 """A task as far as it is known before its rows are read: built in, from a task file, or only named.
 
-A task file is YAML; every key may be left out, and then the data or the flags say it:
-
-    name: reviews
-    title: Is a film review positive
-    data: movie_data.csv.gz             # from this file's folder; or {train: a.csv, test: b.csv}
-    text: review                        # or [premise, hypothesis]
-    label: sentiment
-    labels: {0: negative, 1: positive}  # in this order; or [negative, positive]
-    metrics: [accuracy, macro_f1]
-    objective: macro_f1
-    split:
-      train: 0:35000
-      validation: 35000:40000
-      test: "40000:"
-
 Knows nothing of rows.
 """
 
@@ -37,6 +22,23 @@ from tuner.settings import Settings
 from tuner.stores import is_uri
 from tuner.tables import form_of
 from tuner.tasks import DIRECTIONS, GLUE, SCALE_METRICS, TASKS, Task, find_task
+
+EXAMPLE = """\
+name: reviews
+title: Is a film review positive
+data: movie_data.csv.gz             # from this file's folder; or {train: a.csv, test: b.csv}
+text: review                        # or [premise, hypothesis]
+label: sentiment
+labels: {0: negative, 1: positive}  # names, in their order; or [negative, positive]
+metrics: [accuracy, macro_f1]
+objective: macro_f1
+split:
+  train: 0:35000
+  validation: 35000:40000
+  test: "40000:"
+"""
+"""A task file with every key that there is. Any may be left out: then the flags say it, or the
+data do."""
 
 _KEYS = ("name", "title", "data", "text", "label", "labels", "metrics", "objective", "split")
 _SAYS_NOTHING = ("train", "data", "dataset", "training", "all", "rows")
@@ -65,7 +67,7 @@ def draft(settings: Settings) -> tuple[Settings, Draft]:
     named, or the file cannot be used.
     """
     if settings.task is None:
-        return settings, _from_data(settings)
+        return _from_data(settings)
     if not _is_file(settings.task):
         return settings, Draft(settings.task, find_task(settings.task))
     return _from_file(settings, settings.task)
@@ -75,25 +77,25 @@ def _is_file(task: str) -> bool:
     return re.search(r"[/\\]|\.ya?ml$", task) is not None
 
 
-def _from_data(settings: Settings) -> Draft:
+def _from_data(settings: Settings) -> tuple[Settings, Draft]:
     data = settings.data
     if data is None:
         raise UserError(
             "no task is named; pass --task, one of those that `tuner tasks` lists, or --data with "
             "rows of your own"
         )
-    if isinstance(data, str):
+    if isinstance(data, str) and not settings.text:
         place, config = located(data)
         if place is None:
             found = hub_id(data)
-            own = found and find_by_hub(*found)
-            if own:
-                return Draft(own.name, own, notes=(f"{data} is the task {own.name}",))
-        elif config is None and place.is_folder() and not settings.text:
-            own = task_in(place)
-            if own:
-                return Draft(own.name, own, notes=(f"{data} holds the task {own.name}",))
-    return Draft(_slug(data))
+            own = find_by_hub(*found) if found else None
+        else:
+            place = place.child(config or "")
+            own = None if place.is_file() else task_in(place)
+            settings = settings.model_copy(update={"data": str(place)}) if own else settings
+        if own is not None:
+            return settings, Draft(own.name, own, notes=(f"{data} is the task {own.name}",))
+    return settings, Draft(_slug(data))
 
 
 def find_by_hub(dataset: str, config: str | None) -> Task | None:

@@ -108,8 +108,8 @@ def parse_rules(value: object) -> dict[str, str]:
     if isinstance(value, list | tuple):
         pairs = [text.partition("=") for text in map(str, value)]
         given = [(name.strip(), rule) for name, _, rule in pairs]
-    elif isinstance(value, Mapping):
-        given = [(str(name), _as_text(rule)) for name, rule in value.items()]
+    elif isinstance(value, Mapping) or value is None:
+        given = [(str(name), _as_text(rule)) for name, rule in (value or {}).items()]
     else:
         raise UserError(f"split: {value!r}: must map train, validation and test to rows")
     found: dict[str, str] = {}

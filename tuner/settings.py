@@ -173,7 +173,7 @@ def _assigned(value: Any) -> Any:
 
 
 def _columns(value: Any) -> Any:
-    names = [value] if isinstance(value, str) else value
+    names = [value] if isinstance(value, str) else () if value is None else value
     if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
         raise ValueError("must be a column's name, or two of them")
     if len(names) > 2 or len(set(names)) < len(names):

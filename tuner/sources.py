@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tuner.addresses import Data
 from tuner.errors import Absent, UserError
@@ -119,6 +120,8 @@ def _table(task: Task, frame: Frame, rows: Indices, column: str | None, split: s
         columns[name] = texts(frame, found, rows)
     if column is None and split != TEST:
         raise _lacks(frame, task.label_column)
+    if split != TEST:
+        _check_texts(frame, rows, columns)
     columns[LABEL] = _labels(task, frame, rows, column, split == TEST)
     index = _index(frame, rows, {*task.text_columns, column}, strict=task.glue is not None)
     if index is not None:
@@ -146,6 +149,18 @@ def texts(frame: Frame, column: str, rows: Indices) -> pa.ChunkedArray:
         raise UserError(f"{frame.place}: {column} holds {kind}, but a text column must hold text")
     taken = found if len(rows) == len(found) else found.take(pa.array(rows))
     return taken.fill_null("") if taken.null_count else taken
+
+
+def _check_texts(frame: Frame, rows: Indices, columns: Mapping[str, pa.ChunkedArray]) -> None:
+    # A pair with one empty side can still be learnt from, and real data has some.
+    empty = [pc.equal(pc.utf8_trim_whitespace(each), "").to_numpy() for each in columns.values()]
+    bare = np.flatnonzero(np.logical_and.reduce(empty))
+    if len(bare):
+        more = f", and so are {len(bare) - 1:,} more rows" if len(bare) > 1 else ""
+        raise UserError(
+            f"{frame.where(int(rows[bare[0]]))}: {' and '.join(columns)} is empty{more}; "
+            "fill it in, or take the row out"
+        )
 
 
 def _labels(

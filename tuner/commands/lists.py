@@ -7,7 +7,8 @@ from tuner.commands import DONE, app
 
 @app.command()
 def tasks() -> int:
-    """List the tasks that are built in."""
+    """List the tasks that are built in, and show what a task file may say."""
+    from tuner.drafts import EXAMPLE
     from tuner.tasks import TASKS
 
     for task in TASKS.values():
@@ -19,6 +20,12 @@ def tasks() -> int:
             f"{'':8}  objective: {task.objective}"
             + (f"; also {', '.join(others)}" if others else "")
         )
+    print(
+        "\nOne of your own: --data, with --text and --label where the columns are not found; or a"
+    )
+    print("task file, --task FILE.yaml, of which any line may be left out:\n")
+    for line in EXAMPLE.splitlines():
+        print(f"  {line}")
     return DONE
 
 
