@@ -167,6 +167,8 @@ def _write_weights(trained: Path, fresh: Path) -> None:
             os.link(file, fresh / file.name)  # half the time, and half the room on the disk
         except OSError:
             shutil.copyfile(file, fresh / file.name)
+        # safetensors lets nobody else read what it writes.
+        shutil.copymode(trained / "config.json", fresh / file.name)
 
 
 def _write_config(trained: Path, fresh: Path, task: Task, max_length: int) -> None:
