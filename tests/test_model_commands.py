@@ -93,6 +93,12 @@ def test_a_split_is_read_from_the_runs_own_data(capsys: pytest.CaptureFixture[st
     assert "rows/s" in capsys.readouterr().out
 
 
+def test_a_split_is_not_skipped_through(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", "one", "--split", "test", "--skip-bad", "--output", "out.tsv"]
+    assert run_guarded(arguments) == 2
+    assert "--skip-bad goes with --input FILE" in capsys.readouterr().err
+
+
 # --- evaluate ------------------------------------------------------------------------------------
 
 
@@ -131,6 +137,7 @@ def test_labelled_rows_of_ones_own_are_evaluated_and_written(
         (["--split", "test"], "the test split: 20 of 20 rows have no label"),
         (["--split", "tets"], "did you mean 'test'"),
         (["--split", "train", "--input", "in.jsonl"], "one of --split NAME and --input FILE"),
+        (["--input", "in.jsonl", "--data", "glue"], "--data goes with --split"),
         (["--format", "xml"], "--format xml"),
         (["--output", "out.txt"], "use .json"),
         (["--input", "unlabelled.jsonl"], "unlabelled.jsonl: 2 of 2 rows have no label"),

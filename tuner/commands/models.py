@@ -68,7 +68,8 @@ def predict(
     from tuner.predict import read_classifier, task_of
 
     answers.check_output(output)
-    if (split is None) == (file is None):
+    _check_which(split, file, data, "predict")
+    if split is None and file is None:
         raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
     if skip_bad and file is None:
         raise UserError(
@@ -131,8 +132,7 @@ def evaluate(
     from tuner.meter import Meter
     from tuner.predict import read_classifier, task_of
 
-    if split is not None and file is not None:
-        raise UserError("pass one of --split NAME and --input FILE: which rows to evaluate")
+    _check_which(split, file, data, "evaluate")
     if form not in ("table", "json"):
         raise UserError(f"--format {form}: is neither table nor json")
     if output is not None:
@@ -170,6 +170,14 @@ def evaluate(
 
         print("\n".join(scorecard(found)))
     return DONE
+
+
+def _check_which(split: str | None, file: Path | None, data: list[str] | None, what: str) -> None:
+    """Raises UserError where the rows are named twice."""
+    if file is not None and split is not None:
+        raise UserError(f"pass one of --split NAME and --input FILE: which rows to {what}")
+    if file is not None and data:
+        raise UserError(f"--data goes with --split; --input {file} names the rows itself")
 
 
 def _caveats(folder: Path, task: Task, split: str) -> list[str]:
