@@ -466,8 +466,9 @@ def _export(
     trained: Trained,
     watcher: Watcher,
 ) -> None:
+    from tuner.cards import CardFacts
     from tuner.counterparts import score_counterparts
-    from tuner.export import CardFacts, export_model
+    from tuner.export import export_model
 
     task, data, base = preparation.task, preparation.data, preparation.base
     place = preparation.settings.data
