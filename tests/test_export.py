@@ -17,9 +17,10 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from tuner.cards import NOTHING, CardFacts
 from tuner.counterparts import Scored
 from tuner.demo import demo_rows
-from tuner.export import NOTHING, CardFacts, export_model
+from tuner.export import export_model
 from tuner.metrics import score
 from tuner.models import Base, build_model, load_base
 from tuner.predict import predict, task_of

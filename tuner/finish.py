@@ -106,8 +106,9 @@ def _retrain_once(job: Job, layout: Layout, winner: Row, history: History) -> No
 
 
 def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
+    from tuner.cards import CardFacts
     from tuner.counterparts import score_counterparts
-    from tuner.export import CardFacts, export_model
+    from tuner.export import export_model
 
     preparation, watcher = job.preparation, job.watcher
     task, data, base = preparation.task, preparation.data, preparation.base
