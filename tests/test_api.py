@@ -232,7 +232,7 @@ def test_a_budget_counts_over_sessions_however_often_a_run_is_resumed():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"task": None}, "no task is named"),
+        ({"task": None, "data": None}, "no task is named"),
         ({"objective": "f1"}, "f1"),
         ({"slots": 64}, "64"),
         ({"workers_per_trial": 64}, "64"),

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tuner.errors import UserError
-from tuner.hyperparameters import DEFAULTS
+from tuner.hyperparameters import DEFAULTS, OUR_OWN
 from tuner.parameters import Fields, check_value, fields, refusal
 
 
@@ -20,7 +20,8 @@ def test_every_field_can_be_given_to_transformers_with_its_type(known: Fields) -
     from transformers import TrainingArguments
 
     names = {field.name for field in dataclasses.fields(TrainingArguments)}
-    assert set(known) <= names
+    assert set(known) - set(OUR_OWN) <= names
+    assert set(OUR_OWN) <= set(known) - names
     assert set(DEFAULTS) <= set(known)
     assert {"weight_decay", "lr_scheduler_type", "label_smoothing_factor", "optim"} <= set(known)
     assert "warmup_ratio" in known or "warmup_steps" in known
