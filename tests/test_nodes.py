@@ -285,6 +285,7 @@ class Felling(Silent):
             self.fell()
 
 
+@pytest.mark.cluster  # a minute, most of it processes that start
 def test_a_retraining_whose_host_goes_begins_again_on_what_is_left(
     tmp_path: Path, hosts: Any
 ) -> None:
