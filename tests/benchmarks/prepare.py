@@ -20,6 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
+from tuner.options import data_command
+from tuner.settings import Settings
+
 WAYS = ("no cache", "first run", "second run")
 STAGES = ("read", "check", "libraries and tokenizer", "fingerprint", "prepare")
 
@@ -90,13 +95,8 @@ def digest(tables: Any) -> str:
     return found.hexdigest()
 
 
-def read_options(options: list[str]) -> Any:
+def read_options(options: list[str]) -> Settings:
     """The settings that `tuner data` makes of its options."""
-    import typer
-
-    from tuner.options import data_command
-    from tuner.settings import Settings
-
     kept: list[Settings] = []
 
     @data_command
