@@ -134,7 +134,7 @@ def _tokens(portrait: Portrait) -> list[str]:
 
 
 def _share(split: SplitPortrait, count: int) -> str:
-    return f"{count:,} ({100 * count / split.rows:.1f} %)" if split.rows else "0"
+    return f"{count:,} ({100 * count / split.rows:.1f} %)" if count else "0"
 
 
 def _number(value: float | None) -> str:

@@ -37,9 +37,8 @@ class SplitPortrait:
     of a regression; `unlabelled` rows have none.
 
     `characters` and `tokens` are quantiles of the rows' lengths, both texts of a pair together; the
-    tokens are those before anything is cut, which happens to `cut` rows. `repeated` rows have the
-    same texts as a row before them, and `contradictory` ones the same texts as a row of the split
-    with another label.
+    tokens are those before anything is cut, which happens to `cut` rows. Another row of the
+    split has the texts of `repeated` rows, and gives those of `contradictory` ones another label.
     """
 
     name: str
@@ -216,7 +215,7 @@ def _split(
         characters=_lengths(_characters(task, rows)),
         tokens=_lengths(lengths),
         cut=int(np.sum(lengths > limit)),
-        repeated=len(codes) - len(np.unique(codes)),
+        repeated=int(np.sum(np.bincount(codes)[codes] > 1)) if len(codes) else 0,
         contradictory=int(np.sum(_contradicted(codes, labels, codes, labels))),
     )
 
