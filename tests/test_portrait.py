@@ -13,8 +13,9 @@ from tests.glue_files import write_rte
 from tests.test_commands import command
 from tuner.data import prepare_data
 from tuner.description import describe, printable
+from tuner.duplicates import Overlap
 from tuner.models import Reader, load_base, load_reader
-from tuner.portrait import Overlap, Portrait, portray
+from tuner.portrait import Portrait, portray
 from tuner.progress import Silent
 from tuner.settings import Settings
 from tuner.tasks import Task, find_task

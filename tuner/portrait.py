@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tuner.duplicates import Overlap, contradicted, label_numbers, overlaps_of, text_codes
 from tuner.errors import UserError
 from tuner.preparation import reach_hub, resolve, texts_of
 from tuner.reading import read_task
@@ -51,17 +52,6 @@ class SplitPortrait:
     tokens: Mapping[str, int]
     cut: int
     repeated: int
-    contradictory: int
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many rows of `split` have texts that a row of `earlier` has, and to how many of them that
-    one gives another label."""
-
-    split: str
-    earlier: str
-    rows: int
     contradictory: int
 
 
@@ -171,7 +161,7 @@ def portray(
         lengths[name] = count_tokens(texts, reader.tokenizer, told)
     limit = fit(lengths[TRAIN], Length(asked or reader.model_limit, fitted=asked is None))
     progress.stage("looking for duplicates")
-    codes, labels = _codes(task, splits), _labels(splits)
+    codes, labels = text_codes(task, splits), label_numbers(splits)
     shown = _drawn(task, splits[TRAIN], examples, settings.seed)
     return Portrait(
         task=task.name,
@@ -186,7 +176,7 @@ def portray(
             _split(task, name, rows, lengths[name], limit, codes[name], labels[name])
             for name, rows in splits.items()
         ),
-        overlaps=_overlaps(codes, labels),
+        overlaps=overlaps_of(codes, labels),
         examples=shown,
         tokens=_example_tokens(shown[0], reader, limit) if shown else None,
         notes=tuple(notes),
@@ -216,7 +206,7 @@ def _split(
         tokens=_lengths(lengths),
         cut=int(np.sum(lengths > limit)),
         repeated=int(np.sum(np.bincount(codes)[codes] > 1)) if len(codes) else 0,
-        contradictory=int(np.sum(_contradicted(codes, labels, codes, labels))),
+        contradictory=int(np.sum(contradicted(codes, labels, codes, labels))),
     )
 
 
@@ -238,70 +228,6 @@ def _characters(task: Task, rows: pa.Table) -> Numbers:
     for column in task.text_columns:
         total += pc.fill_null(pc.utf8_length(rows[column]), 0).to_numpy()
     return total
-
-
-# Duplicates and contradictions
-
-
-def _codes(task: Task, splits: Mapping[str, pa.Table]) -> dict[str, Numbers]:
-    """For each split a number a row: rows have the same one where they have the same texts."""
-    joined = []
-    for rows in splits.values():
-        texts = [
-            pc.fill_null(rows[column], "").cast(pa.large_string()) for column in task.text_columns
-        ]
-        # The first text's length says where the second one begins.
-        sizes = pc.utf8_length(texts[0]).cast(pa.large_string())
-        joined += pc.binary_join_element_wise(
-            sizes, *texts, pa.scalar(" ", pa.large_string())
-        ).chunks
-    coded = pa.chunked_array(joined, pa.large_string()).combine_chunks().dictionary_encode()
-    codes: Numbers = coded.indices.to_numpy().astype(np.int64)
-    ends = np.cumsum([rows.num_rows for rows in splits.values()])
-    return dict(zip(splits, np.split(codes, ends[:-1]), strict=True))
-
-
-def _labels(splits: Mapping[str, pa.Table]) -> dict[str, npt.NDArray[np.float64]]:
-    """The labels as numbers; NaN where there is none."""
-    return {
-        name: rows[LABEL].cast(pa.float64()).to_numpy().astype(np.float64)
-        for name, rows in splits.items()
-    }
-
-
-def _contradicted(
-    codes: Numbers,
-    labels: npt.NDArray[np.float64],
-    other_codes: Numbers,
-    other_labels: npt.NDArray[np.float64],
-) -> npt.NDArray[np.bool_]:
-    """Which rows have texts that the other rows have with another label."""
-    known = ~np.isnan(other_labels)
-    size = 1 + max(codes.max(initial=0), other_codes.max(initial=0))
-    least, most = np.full(size, np.inf), np.full(size, -np.inf)
-    np.minimum.at(least, other_codes[known], other_labels[known])
-    np.maximum.at(most, other_codes[known], other_labels[known])
-    there = np.isfinite(least[codes]) & ~np.isnan(labels)
-    other: npt.NDArray[np.bool_] = there & ((least[codes] != labels) | (most[codes] != labels))
-    return other
-
-
-def _overlaps(
-    codes: Mapping[str, Numbers], labels: Mapping[str, npt.NDArray[np.float64]]
-) -> tuple[Overlap, ...]:
-    names = list(codes)
-    return tuple(
-        Overlap(
-            split,
-            earlier,
-            int(np.sum(np.isin(codes[split], codes[earlier]))),
-            int(
-                np.sum(_contradicted(codes[split], labels[split], codes[earlier], labels[earlier]))
-            ),
-        )
-        for place, split in enumerate(names)
-        for earlier in names[:place]
-    )
 
 
 # Examples
