@@ -16,6 +16,7 @@ from tuner.errors import UserError
 from tuner.reading import Reading, read_task
 from tuner.settings import Settings
 from tuner.sources import Split, read_split
+from tuner.tasks import Task
 
 ALL: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -481,3 +482,26 @@ def test_a_folder_of_glues_own_is_its_task(tmp_path: Path) -> None:
         assert reading.task.name == "cola"
         assert reading.splits["train"]["label"].to_pylist() == [1, 0]
         assert reading.notes == (f"{data} is the task cola",)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"train": "validation", "validation": "train"},
+        {"train": "train[0.8]", "validation": "train[0.2]", "test": "validation"},
+        {"train": "train[2:]", "validation": "train[:2]"},
+    ],
+)
+def test_an_exported_task_reads_the_rows_that_its_run_had(
+    tmp_path: Path, split: dict[str, str]
+) -> None:
+    for name, count in (("train", 20), ("dev", 8), ("test", 4)):
+        rows = [
+            f"{row}\t{name} {row}\tb\t{('entailment', 'not_entailment')[row % 2]}"
+            for row in range(count)
+        ]
+        csv(tmp_path / f"RTE/{name}.tsv", "index\tsentence1\tsentence2\tlabel", *rows)
+    ran = read(task="rte", data=str(tmp_path), split=split, splits=ALL)
+    task = Task.read(ran.task.plain())
+    for name in ALL:
+        assert read_split(task, name, str(tmp_path)).equals(ran.splits[name])

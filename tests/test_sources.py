@@ -340,8 +340,9 @@ def test_a_data_set_that_does_not_fit_the_task_is_refused(library: Path) -> None
         read_split(dataclasses.replace(task, label_names=("bad", "good")), "train", None)
     with pytest.raises(UserError, match="lacks the columns text"):
         read_split(dataclasses.replace(task, text_columns=("text",), glue=None), "train", None)
-    with pytest.raises(UserError, match=r"cannot load .*\(sst2, dev\).*pass --data DIR"):
-        read_split(dataclasses.replace(task, validation_split="dev"), "validation", None)
+    lacking = dataclasses.replace(find_task("mnli"), hub=(str(library), "sst2"))
+    with pytest.raises(UserError, match=r"cannot load .*\(sst2, validation_matched\).*--data DIR"):
+        read_split(lacking, "validation", None)
 
 
 def test_a_data_set_that_cannot_be_had_offline_is_an_error_in_one_line() -> None:

@@ -169,7 +169,12 @@ def _glue_source(task: Task, files: GlueFiles, folder: Place) -> Source:
     def load(split: str) -> Load:
         return lambda say: read_glue(files, path_of(files, split, folder), split != TEST)
 
-    return Source(str(folder), {task.split(split): load(split) for split in SPLITS})
+    return Source(str(folder), {_own_part(task, split): load(split) for split in SPLITS})
+
+
+def _own_part(task: Task, split: str) -> str:
+    """What the part of a task built in is called, whatever rows a run made its splits of."""
+    return TASKS.get(task.name, task).split(split)
 
 
 def _demo_source() -> Source:
@@ -195,7 +200,7 @@ def _demo_source() -> Source:
 
 def _hub_source(dataset: str, config: str | None, task: Task | None) -> Source:
     own = task is not None and task.built_in and task.hub == (dataset, config)
-    names = [task.split(split) for split in SPLITS] if own and task else _hub_parts(dataset, config)
+    names = [_own_part(task, s) for s in SPLITS] if own and task else _hub_parts(dataset, config)
     return Source(
         dataset if config is None else f"{dataset}:{config}",
         {name: partial(_read_hub, dataset, config, name) for name in names},
