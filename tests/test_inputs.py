@@ -140,6 +140,31 @@ def test_a_broken_row_is_told_and_null_when_it_may_be(tmp_path: Path) -> None:
     assert read_input(quoted, COLA, bad=told.append)["sentence"].to_pylist() == [None, "c", "d"]
 
 
+def test_a_row_of_empty_fields_is_a_row_and_no_blank_line(tmp_path: Path) -> None:
+    for name, text, line in (
+        ("one.csv", 'sentence\na\n\n""\nd\n', 4),
+        ("two.csv", "sentence,x\na,1\n  \n,\nd,1\n", 4),
+        ("two.tsv", "sentence\tx\na\t1\n\n\t\nd\t1\n", 4),
+    ):
+        path, told = write(tmp_path, name, text), list[str]()
+        with pytest.raises(UserError, match=f"{name}:{line}: sentence is empty"):
+            read_input(path, COLA)
+        table = read_input(path, COLA, bad=told.append)
+        assert table["sentence"].to_pylist() == ["a", None, "d"]
+        assert len(told) == 1
+
+
+def test_one_side_of_a_pair_may_be_empty_as_in_training_but_not_both(tmp_path: Path) -> None:
+    path = write(tmp_path, "in.csv", "sentence1,sentence2\na,\n,b\n")
+    columns = read_input(path, RTE).to_pydict()
+    assert columns == {"sentence1": ["a", ""], "sentence2": ["", "b"]}
+    path = write(tmp_path, "in.jsonl", '{"sentence1": "a", "sentence2": null}\n')
+    assert read_input(path, RTE)["sentence2"].to_pylist() == [""]
+    path = write(tmp_path, "none.csv", "sentence1,sentence2\na,b\n,\n")
+    with pytest.raises(UserError, match=r"none\.csv:3: sentence1 and sentence2 is empty"):
+        read_input(path, RTE)
+
+
 def test_a_first_row_that_is_broken_hides_no_numbers(tmp_path: Path) -> None:
     path = write(tmp_path, "in.jsonl", '{\n{"idx": 3, "sentence": "a"}\n')
     assert row_index(read_input(path, COLA, bad=lambda text: None)) == [None, 3]

@@ -48,7 +48,7 @@ def read_input(path: str | Path, task: Task, bad: Callable[[str], None] | None =
         index.append(None if name is None else str(name).strip())
         found: list[str | None] = [None for _ in columns]
         try:
-            found = [_text(sound(row), names) for names in columns]
+            found = list(_texts(sound(row), columns))
             usable += 1
         except UserError as error:
             if bad is None:
@@ -97,7 +97,16 @@ def _numbers(index: Sequence[str | None]) -> pa.Array:
         return pa.array(index, pa.string())
 
 
-def _text(row: Row, names: Sequence[str]) -> str:
+def _texts(row: Row, columns: Sequence[Sequence[str]]) -> list[str]:
+    """A row's texts. As in training, one side of a pair may be empty, but not all that there is."""
+    texts = [_text(row, names, paired=len(columns) > 1) for names in columns]
+    if not any(text.strip() for text in texts):
+        names = " and ".join(next(n for n in names if n in row.values) for names in columns)
+        raise UserError(f"{row.where}: {names} is empty; fill it in, or take the row out")
+    return texts
+
+
+def _text(row: Row, names: Sequence[str], paired: bool) -> str:
     name = next((name for name in names if name in row.values), None)
     if name is None:
         there = ", ".join(map(str, row.values))
@@ -106,11 +115,11 @@ def _text(row: Row, names: Sequence[str]) -> str:
             f"{suggestion(names[0], map(str, row.values))}"
         )
     text = row.values[name]
+    if text is None and paired:
+        return ""
     if not isinstance(text, str):
         shown = json.dumps(text, default=str)
         raise UserError(f"{row.where}: {name} is {shown}, but must be text")
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UserError(f"{row.where}: {name} holds half a character; repair the text")
-    if not text.strip():
-        raise UserError(f"{row.where}: {name} is empty; fill it in, or take the row out")
     return text

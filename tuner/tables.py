@@ -145,12 +145,11 @@ def numbered_fields(place: Place, form: str) -> tuple[list[str], Iterator[Number
 
 
 def _fitting(header: list[str], rows: Iterator[Numbered]) -> Iterator[Numbered]:
-    """The rows as they fit the header; blank ones are passed over."""
+    """The rows as they fit the header; blank lines are passed over, but no row of empty fields."""
     for number, fields in rows:
         if isinstance(fields, str) or len(fields) == len(header):
-            if isinstance(fields, str) or any(field.strip() for field in fields):
-                yield number, fields
-        elif any(field.strip() for field in fields):
+            yield number, fields
+        elif fields and not (len(fields) == 1 and fields[0].isspace()):
             problem = (
                 f"the line has {len(fields)} columns, but must have {len(header)} "
                 f"({', '.join(header)}); repair the line or take it out"
@@ -159,7 +158,9 @@ def _fitting(header: list[str], rows: Iterator[Numbered]) -> Iterator[Numbered]:
 
 
 def _tsv_fields(place: Place) -> Iterator[Numbered]:
-    return ((number, line.split("\t")) for number, line in enumerate(lines(place), 1))
+    # As Python's CSV reader has it, a line without anything has no fields.
+    numbered = enumerate(lines(place), 1)
+    return ((number, line.split("\t") if line else []) for number, line in numbered)
 
 
 def _csv_fields(place: Place) -> Iterator[Numbered]:
