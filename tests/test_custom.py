@@ -505,3 +505,37 @@ def test_an_exported_task_reads_the_rows_that_its_run_had(
     task = Task.read(ran.task.plain())
     for name in ALL:
         assert read_split(task, name, str(tmp_path)).equals(ran.splits[name])
+
+
+def test_rows_are_not_drawn_from_other_data_than_a_run_had(tmp_path: Path) -> None:
+    data = labelled(tmp_path / "a.csv", ["x", "y"])
+    task = Task.read(read(data=data).task.plain())
+    assert read_split(task, "test", data).num_rows == 2
+    lines = Path(data).read_text().splitlines()
+    fewer = csv(tmp_path / "fewer.csv", lines[0], *lines[1:5], *lines[6:])
+    bare = csv(tmp_path / "bare.csv", "text", *(line.split(",")[0] for line in lines[1:]))
+    turned = csv(tmp_path / "turned.csv", lines[0], *reversed(lines[1:]))
+    for file, reason in (
+        (fewer, "19 rows, not 20"),
+        (turned, "other texts or labels"),
+        (bare, "lacks the column label"),
+    ):
+        with pytest.raises(UserError, match=f"{reason}.*--data test=FILE") as caught:
+            read_split(task, "test", file)
+        assert "\n" not in str(caught.value)
+        assert read_split(task, "test", {"test": file}).num_rows == len(
+            Path(file).read_text().splitlines()[1:]
+        )
+    others = {"train": fewer, "test": turned}
+    assert read_split(task, "test", others).num_rows == 20
+    with pytest.raises(UserError, match=r"validation=train\[0\.1\]"):
+        read_split(task, "validation", others)
+
+
+def test_a_run_that_began_without_marks_needs_the_labels_that_its_draw_went_by(
+    tmp_path: Path,
+) -> None:
+    task = dataclasses.replace(read(data=labelled(tmp_path / "a.csv", [0, 1])).task, drawn_from=())
+    rows = [f"text {row}" for row in range(20)]
+    with pytest.raises(UserError, match=r"lacks the column label, by which test=train\[0\.1\]"):
+        read_split(task, "test", csv(tmp_path / "bare.csv", "text", *rows))

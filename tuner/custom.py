@@ -19,7 +19,7 @@ from tuner.labels import Labels, alike, class_names, is_regression, read_labels,
 from tuner.origins import Source
 from tuner.rules import TEST, TRAIN, VALIDATION, Rule, assign
 from tuner.settings import Settings
-from tuner.sources import rows_for, rules_in
+from tuner.sources import marks, rows_for, rules_in
 from tuner.tasks import CLASS_METRICS, F1, MACRO_F1, SCALE_METRICS, Task, direction
 
 
@@ -73,11 +73,15 @@ def complete(draft: Draft, settings: Settings, source: Source, say: Say | None =
     if twins := alike(names):
         notes.append(f"the labels {twins[0]!r} and {twins[1]!r} are two classes; is one misspelt?")
     update = {"text": columns.text, "label": columns.label, "objective": objective}
-    return _completed(task, rules, settings.model_copy(update=update), notes)
+    return _completed(task, rules, settings.model_copy(update=update), source, notes)
 
 
 def _completed(
-    task: Task, rules: Mapping[str, Rule], settings: Settings, notes: Sequence[str]
+    task: Task,
+    rules: Mapping[str, Rule],
+    settings: Settings,
+    source: Source,
+    notes: Sequence[str],
 ) -> Completed:
     written = {split: str(rule) for split, rule in rules.items()}
     task = dataclasses.replace(
@@ -87,6 +91,7 @@ def _completed(
         test_split=written.get(TEST, task.test_split),
         split_seed=settings.seed,
     )
+    task = dataclasses.replace(task, drawn_from=marks(task, source, rules))
     return Completed(task, settings.model_copy(update={"split": written}), tuple(notes))
 
 
@@ -115,7 +120,7 @@ def _built_in(draft: Draft, task: Task, settings: Settings, source: Source) -> C
         return Completed(task, settings, draft.notes)
     assigned = assign(settings.split, source.parts, settings.seed)
     notes = [*draft.notes, *([assigned.note] if assigned.note else [])]
-    return _completed(task, assigned.rules, settings, notes)
+    return _completed(task, assigned.rules, settings, source, notes)
 
 
 def _wanted(draft: Draft, settings: Settings) -> bool | None:

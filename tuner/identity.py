@@ -100,7 +100,8 @@ def check_same(run: Run, preparation: Preparation, facts: Mapping[str, Any]) -> 
     task = preparation.task.plain()
     began = {key: value for key, value in (facts.get("task") or {}).items() if key in task}
     for key, value in began.items():
-        if task[key] != value and key not in ("title", "objective"):
+        # Of what splits are drawn from, the rows themselves are compared below.
+        if task[key] != value and key not in ("title", "objective", "drawn_from"):
             raise UserError(
                 f"{run.name}: the task's {key} is {_short(task[key])}, but was {_short(value)} "
                 "when the run began; restore it, or start a new run with "

@@ -6,6 +6,7 @@ Knows nothing of models, nor of the rows that a search selects on.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from tuner.errors import Absent, UserError
 from tuner.frames import Frame, Say
 from tuner.labels import Labels, class_numbers, read_labels, scores
 from tuner.origins import Source, open_source
-from tuner.rules import SPLITS, TEST, TRAIN, Rule, parse_rule, split_called
+from tuner.rules import SPLITS, TEST, TRAIN, VALIDATION, Rule, parse_rule, split_called
 from tuner.splits import rows_of
 from tuner.strata import Indices, strata
 from tuner.tasks import Task
@@ -39,13 +40,14 @@ def read_split(task: Task, split: Split, data: Data, *, exact: bool = False) -> 
     regression; null where the row has none) and, where the source numbers its rows, `index`
     (int64). A split is the rows that the task's rule for it means; of data that lack the part which
     that names, but have one called as the split, it is the whole of that one, unless `exact`.
-    Raises UserError naming the path, the line or the data set at fault, Absent where there are no
-    such rows.
+    So it is of a share or a range of rows that are not those that the run had.
+    Raises UserError naming the path, the line or the data set at fault, or that rows would be drawn
+    from others than the run had; Absent where there are no such rows.
     """
     source = open_source(data, task)
     if exact and parse_rule(task.split(split)).base not in source.parts:
         raise _absent(task, source, split)
-    return take_split(task, source, split)
+    return _taken(task, source, split, _recognised(task, source, split))
 
 
 def _absent(task: Task, source: Source, split: Split) -> Absent:
@@ -57,12 +59,24 @@ def _absent(task: Task, source: Source, split: Split) -> Absent:
 
 
 def take_split(task: Task, source: Source, split: Split, say: Say | None = None) -> pa.Table:
-    """`read_split`, of a source that is open."""
-    rules = rules_in(task, source.parts)
+    """`read_split`, of a source that is open and known to be the run's."""
+    return _taken(task, source, split, rules_in(task, source.parts), say)
+
+
+def _taken(
+    task: Task, source: Source, split: Split, rules: Mapping[str, Rule], say: Say | None = None
+) -> pa.Table:
     if split not in rules:
         raise _absent(task, source, split)
-    frame = source.frame(str(rules[split].base), say)
-    column = next((name for name in _label_columns(task) if name in frame.columns), None)
+    rule = rules[split]
+    frame = source.frame(str(rule.base), say)
+    column = _found(_label_columns(task), frame)
+    if column is None and rule.share is not None and rule.base in _learnt_from(rules):
+        raise UserError(
+            f"{frame.place}: lacks the column {task.label_column}, by which {split}={rule} was "
+            f"drawn: other rows would be, some that were trained on; restore it, or take all rows "
+            f"with --input FILE or --data {split}=FILE"
+        )
     rows = rows_for(split, rules, frame, column, task.regression, task.split_seed)
     return _table(task, frame, rows, column, split)
 
@@ -96,6 +110,61 @@ def rules_in(task: Task, parts: Sequence[str]) -> dict[str, Rule]:
     return rules
 
 
+# Whether rows are those that a run had
+
+
+def marks(task: Task, source: Source, rules: Mapping[str, Rule]) -> tuple[str, ...]:
+    """The marks of the parts whose rows a run shares out or numbers, to train and to validate."""
+    partly = {rule.base for rule in rules.values() if not rule.whole}
+    return tuple(
+        mark(task, part, source.frame(part))
+        for part in source.parts
+        if part in partly and part in _learnt_from(rules)
+    )
+
+
+def mark(task: Task, part: str, frame: Frame) -> str:
+    """The name of a part, its number of rows and the SHA-256 (hex) of its texts and labels in
+    their order, whatever the form of the file: `train 1000 3f…`."""
+    digest = hashlib.sha256()
+    found = [_found(names, frame) for names in (*_text_columns(task), _label_columns(task))]
+    columns = [frame.rows[name].to_pylist() for name in found if name is not None]
+    for row in zip(*columns, strict=True):
+        written = ["" if value is None else str(value) for value in row]
+        digest.update(repr(written).encode() + b"\n")
+    return f"{part} {frame.rows.num_rows} {digest.hexdigest()}"
+
+
+def _recognised(task: Task, source: Source, split: Split) -> dict[str, Rule]:
+    """The rules for data that may be others than the run's, whose rows must not be shared out."""
+    rules = rules_in(task, source.parts)
+    rule = rules.get(split)
+    if rule is None or rule.whole:
+        return rules
+    had = next((each for each in task.drawn_from if each.rsplit(" ", 2)[0] == rule.base), None)
+    if had is None:
+        return rules
+    frame = source.frame(str(rule.base))
+    if mark(task, str(rule.base), frame) == had:
+        return rules
+    named = next((p for p in source.parts if p != rule.base and split_called(p) == split), None)
+    if named is not None:
+        return {**rules, split: Rule(named)}
+    if _found(_label_columns(task), frame) is None and rule.share is not None:
+        return rules  # which is refused with a reason of its own
+    rows, before = frame.rows.num_rows, int(had.rsplit(" ", 2)[1])
+    counted = f"{rows:,} rows, not {before:,}" if rows != before else "other texts or labels"
+    raise UserError(
+        f"{frame.place}: is not what the run drew {split}={rule} from ({counted}), so that rows it "
+        f"was trained on could be among them; restore it, or take all rows of a file with "
+        f"--input FILE or --data {split}=FILE"
+    )
+
+
+def _learnt_from(rules: Mapping[str, Rule]) -> set[str | None]:
+    return {rule.base for split, rule in rules.items() if split in (TRAIN, VALIDATION)}
+
+
 def _groups(labels: Labels, regression: bool) -> Indices:
     if not regression:
         return strata(labels.places, False)
@@ -110,11 +179,19 @@ def _label_columns(task: Task) -> tuple[str, ...]:
     return (task.label_column, *([task.glue.label] if task.glue else []))
 
 
+def _text_columns(task: Task) -> list[tuple[str, ...]]:
+    own = task.glue.columns if task.glue else None
+    return [(name, *([own[place]] if own else [])) for place, name in enumerate(task.text_columns)]
+
+
+def _found(names: Sequence[str], frame: Frame) -> str | None:
+    return next((name for name in names if name in frame.columns), None)
+
+
 def _table(task: Task, frame: Frame, rows: Indices, column: str | None, split: str) -> pa.Table:
     columns = {}
-    for place, name in enumerate(task.text_columns):
-        names = (name, *([task.glue.columns[place]] if task.glue else []))
-        found = next((each for each in names if each in frame.columns), None)
+    for names in _text_columns(task):
+        name, found = names[0], _found(names, frame)
         if found is None:
             raise _lacks(frame, name)
         columns[name] = texts(frame, found, rows)

@@ -69,11 +69,12 @@ class Task:
 
     `text_columns` are one column or two; `train_split`, `validation_split` and `test_split` are the
     rules for the splits' rows (`rules`), which for the tasks built in are the Hub's names of them;
-    `split_seed` is that of rows drawn by a share. `hub` is a data set of the Hub and its
-    configuration. `label_values` is what files write for each class, where that is not its name.
-    `label_range` bounds the labels of a regression. `metrics` are all recorded; `objective` is the
-    one that a search goes by. `counterparts` are tasks with the same
-    rows to train on and another validation split, on which the trained model is scored, too.
+    `split_seed` is that of rows drawn by a share. `drawn_from` marks the parts of the data that a
+    run took shares or ranges of, to train and to validate (`sources.mark`). `hub` is a data set of
+    the Hub and its configuration. `label_values` is what files write for each class, where that is
+    not its name. `label_range` bounds the labels of a regression. `metrics` are all recorded;
+    `objective` is the one that a search goes by. `counterparts` are tasks with the same rows to
+    train on and another validation split, on which the trained model is scored, too.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Task:
     label_values: tuple[str, ...] = ()
     label_range: tuple[float, float] | None = None
     split_seed: int = 0
+    drawn_from: tuple[str, ...] = ()
     hub: tuple[str, str | None] | None = None
     glue: GlueFiles | None = None
     counterparts: tuple[str, ...] = ()
@@ -144,7 +146,8 @@ class Task:
             task = cls(**given)
             wrong = not all(
                 isinstance(name, str)
-                for name in (task.name, *task.text_columns, *task.label_names, *task.metrics)
+                for names in (task.text_columns, task.label_names, task.metrics, task.drawn_from)
+                for name in (task.name, *names)
             )
         except TypeError:
             wrong = True
