@@ -132,6 +132,14 @@ def test_a_text_column_must_hold_text(tmp_path: Path) -> None:
     assert "a.jsonl:2: text is 3, but must be text" in message
 
 
+def test_a_typed_file_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    words = pa.array(["a", "b"])
+    table = pa.table([words, words, pa.array([0, 1])], names=["text", "text", "label"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    says = "a.parquet: has two columns called 'text'; rename one of them"
+    assert says in refused(data=str(tmp_path / "a.parquet"))
+
+
 # --- labels --------------------------------------------------------------------------------------
 
 
@@ -401,6 +409,7 @@ def test_a_list_of_labels_names_the_numbers_or_is_what_is_written(tmp_path: Path
         ("{1: good, 0: bad}", "[good]", "my-task.yaml:6: labels: must name two classes or more"),
         ("{1: good, 0: bad}", "{1: good, 2: bad}", "the label '0' is none of 1, 2, which the task"),
         ("[accuracy, macro_f1]", "[acuracy]", "my-task.yaml:7: metrics: there is no 'acuracy'"),
+        ("[accuracy, macro_f1]", "[[a]]", "my-task.yaml:7: metrics: there is no ['a']; choose fr"),
         ("[accuracy, macro_f1]", "[accuracy, rmse]", "belong to classes and to regressions"),
         ("objective: macro_f1", "objective: rmse", "the labels of reviews are numbers, which acc"),
         ("body", "[a, b, c]", "my-task.yaml:4: text: ['a', 'b', 'c'] cannot be used"),

@@ -99,6 +99,23 @@ def test_a_model_without_its_weights_is_the_users_error(tmp_path: Path, model: P
         predict(tmp_path, DEMO, rows_of_many_lengths())
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_model_of_which_a_file_was_cut_off_is_the_users_error(
+    name: str, tmp_path: Path, model: Path
+) -> None:
+    copy = shutil.copytree(model, tmp_path / "copy")
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"copy: the model cannot be loaded: .*; copy the") as found:
+        read_classifier(copy)
+    assert "\n" not in str(found.value)
+
+
+def test_a_model_of_another_number_of_labels_than_its_task_is_the_users_error(model: Path) -> None:
+    with pytest.raises(UserError, match="the model has 2 labels, but the task mnli has 3; pass"):
+        predict(model, find_task("mnli"), rows_of_many_lengths())
+
+
 def test_a_folder_without_an_exported_model_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model lies there"):
         task_of(tmp_path)

@@ -207,7 +207,7 @@ def _metrics(document: Document, given: Any) -> tuple[str, ...]:
     if not isinstance(names, list):
         raise UserError(f"{document.where('metrics')}: metrics: must be a list of names")
     for name in names:
-        if name not in DIRECTIONS:
+        if not isinstance(name, str) or name not in DIRECTIONS:
             near = suggestion(str(name), DIRECTIONS) or f"; choose from {', '.join(DIRECTIONS)}"
             raise UserError(f"{document.where('metrics')}: metrics: there is no {name!r}{near}")
     if len({name in SCALE_METRICS for name in names}) > 1:

@@ -241,7 +241,9 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 def typed(place: str, table: pa.Table) -> Frame:
     """A frame of a table whose rows are known by their numbers, from 1; `place` is what it comes
-    from."""
+    from. Raises UserError where two columns have the same name."""
+    if twins := [name for name in table.column_names if table.column_names.count(name) > 1]:
+        raise UserError(f"{place}: has two columns called {twins[0]!r}; rename one of them")
     table = table.select(_plain_columns(table.schema))
     names = _class_names(table.schema)
     columns = {name: _plain(table[name]) for name in table.column_names}

@@ -102,8 +102,15 @@ class Classifier:
 
         `table` holds the task's text columns. Rows of like length are run together, and come back
         in the order they were given. A row with a text that is null is not run, and its logits are
-        NaN. `advance` hears how many rows a batch had.
+        NaN. `advance` hears how many rows a batch had. Raises UserError when the model has another
+        number of labels than the task.
         """
+        if self.network.config.num_labels != task.num_labels:
+            raise UserError(
+                f"{self.network.config.name_or_path}: the model has "
+                f"{self.network.config.num_labels} labels, but the task {task.name} has "
+                f"{task.num_labels}; pass the best/ that tuner wrote for the task"
+            )
         import torch
 
         from tuner.batches import Padding, padded
@@ -161,22 +168,30 @@ def read_classifier(
 ) -> Classifier:
     """The model in `folder`, on the best device, with its own tokenizer unless one is given.
 
-    Raises UserError when the folder has no safetensors.
+    Raises UserError when the folder has no safetensors, or holds files that cannot be read.
     """
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: has no weights (model.safetensors); pass a run, or its best/")
     # Not at the top: what is wrong with the input is said before seconds of imports.
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from tuner.models import quietly
 
-    with quietly():
-        if tokenizer is None:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        network = AutoModelForSequenceClassification.from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
+    try:
+        with quietly():
+            if tokenizer is None:
+                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            network = AutoModelForSequenceClassification.from_pretrained(
+                str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
+    except (SafetensorError, ValueError, OSError, RuntimeError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+        raise UserError(
+            f"{folder}: the model cannot be loaded: {reason}; copy the folder again as tuner wrote "
+            "it, or pass another run"
+        ) from error
     device = best_device()
     return Classifier(network.to(device).eval(), tokenizer, device, max_length)
 
