@@ -355,3 +355,14 @@ def test_a_space_of_ones_own_is_a_file(tmp_path: Path) -> None:
 )
 def test_numbers_are_shown_as_people_write_them(value: float, text: str) -> None:
     assert shown(value) == text
+
+
+def test_smoothed_labels_are_refused_for_a_regression_before_anything_starts() -> None:
+    from tuner.preparation import _check_smoothing
+    from tuner.tasks import find_task
+
+    space = load_space("default", fixed={"label_smoothing_factor": 0.1})
+    with pytest.raises(UserError, match="label_smoothing_factor, which is about classes"):
+        _check_smoothing(space, find_task("stsb"))
+    _check_smoothing(space, find_task("rte"))
+    _check_smoothing(load_space("default"), find_task("stsb"))

@@ -41,6 +41,7 @@ def train(job: Job) -> Reason:
             trained = None
             reason: Reason = "complete"
             if not journal.history.done:
+                check_room_left(run, 2 * model_bytes(preparation))
                 ledger = ledger_of(job, journal, 1, 1)
                 trained = train_alone(
                     ledger, run, preparation, job.nodes, folder, job.watcher, check

@@ -18,6 +18,7 @@ the effective batch size, on any number of workers."""
 
 EPOCHS = "num_train_epochs"
 BATCH = "per_device_train_batch_size"
+SMOOTHING = "label_smoothing_factor"
 SEED = "seed"
 LEARNING_RATE = "learning_rate"
 

@@ -5,6 +5,7 @@ Knows nothing of Ray, of torch or of how a trial is chosen: it records, repeats 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import math
@@ -109,11 +110,12 @@ class Journal:
             written = 0
             while written < len(line):  # a full disk may take a part only
                 written += os.write(self._descriptor, line[written:])
+            if sync:
+                os.fsync(self._descriptor)
         except OSError:
-            os.ftruncate(self._descriptor, end)
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                os.ftruncate(self._descriptor, end)
             raise
-        if sync:
-            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file; closing again does nothing."""

@@ -129,9 +129,10 @@ def resume(
         file = read_run_file(run)
         history = read_history(run.journal_file)
         if file.plain and (trials or budget):
+            task_name = file.settings.task or "NAME"
             raise UserError(
                 f"{run.name} is a training without a search, which --trials and --budget cannot "
-                f"extend; start a search with `tuner tune --config {run.settings_file} --trials 20`"
+                f"extend; start a search of its own: tuner tune --task {task_name}"
             )
         settings = extended(file.settings, history, trials, budget, address)
         settings, task = resolve(settings)

@@ -17,7 +17,7 @@ from tuner.drafts import Draft, draft
 from tuner.errors import UserError
 from tuner.history import Direction
 from tuner.hub import probe_hub
-from tuner.hyperparameters import BATCH, LAYER_DECAY, OUR_OWN, REINIT_LAYERS
+from tuner.hyperparameters import BATCH, LAYER_DECAY, OUR_OWN, REINIT_LAYERS, SMOOTHING
 from tuner.kinds import Choice, Kind, choose, choose_here
 from tuner.origins import dataset_of, probe_data
 from tuner.reading import Reading, read_task
@@ -128,6 +128,7 @@ def _prepared(
     watcher.stage(f"loading the model {Path(str(settings.model)).name}")
     base = load_base(str(settings.model), task, lambda: texts_of(task, splits["train"]))
     fit = _check_layers(space, base)
+    _check_smoothing(space, task)
     data = prepare_data(
         task,
         splits,
@@ -199,6 +200,15 @@ def _check_layers(space: Space, base: Base) -> list[str]:
     if base.weights.state is None and any(p.name == REINIT_LAYERS for p in mine):
         return [f"{REINIT_LAYERS} changes nothing: {base.name} is trained from scratch"]
     return []
+
+
+def _check_smoothing(space: Space, task: Task) -> None:
+    for parameter in space.parameters:
+        if task.regression and parameter.name == SMOOTHING and parameter.greatest > 0:
+            raise UserError(
+                f"the space {space.name} sets {SMOOTHING}, which is about classes, but "
+                f"{task.name} is a regression; leave it out"
+            )
 
 
 def _check_batches(space: Space, workers: int) -> None:

@@ -125,13 +125,17 @@ def _stands(plan: CrewPlan, layout: Layout) -> list[Any]:
             f"no slot came free within {PATIENCE:g} s to be timed: others use the cluster; "
             "try again later, or plan without --probe"
         )
-    try:
-        ray.get(there)
-    except ray.exceptions.RayError as error:
-        for ready in there:
+    stands, failed = [], None
+    for ready in there:
+        try:
+            ray.get(ready)
+            stands.append(said[ready])
+        except ray.exceptions.RayError as error:
             ray.kill(said[ready])
-        raise SearchError(f"the slot to be timed did not start: {_line(error)}") from error
-    return [said[ready] for ready in there]
+            failed = error
+    if not stands:
+        raise SearchError(f"the slot to be timed did not start: {_line(failed)}") from failed
+    return stands
 
 
 class _Timer:
@@ -224,6 +228,6 @@ def scoring_tokens(rows: Rows, gpus: float) -> float:
     return float(sum(rows.width(int(rows.lengths[batch[0]])) * len(batch) for batch in batches))
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException | None) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
