@@ -19,6 +19,7 @@ from tuner.cache import TokenCache, cached_tokens, token_cache, token_key
 from tuner.data import Prepared, fingerprint, prepare_data
 from tuner.models import load_base
 from tuner.progress import Silent
+from tuner.shelves import cache_folder
 from tuner.tasks import find_task
 from tuner.tokens import Length, Tokens, tokenise
 
@@ -309,6 +310,8 @@ def test_the_environment_says_where_tokens_are_kept(
         monkeypatch.setenv(name, value)
     cache = token_cache()
     assert (cache and str(cache.folder)) == folder
+    # `off` is no folder: copies of runs in stores have to lie somewhere.
+    assert str(cache_folder()) == (folder or "/home/me/.cache/tuner")
 
 
 def test_without_a_cache_rows_are_tokenised(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -109,6 +109,9 @@ def test_columns_that_are_given_are_used_and_not_said(tmp_path: Path) -> None:
         ("text,label", "a,1", {"text": "txt"}, "--text txt: "),
         ("text,label", "a,1", {"text": "txt"}, "has no such column, but text, label; did you mean"),
         ("text,label", "a,1", {"label": "labels"}, "--label labels: "),
+        ("label,kind", "a b,1", {"text": "label", "label": "kind"}, "--text label: a column of "),
+        ("label,kind", "a b,1", {"label": "kind"}, "or index, as the rows' labels and numbers are"),
+        ("index,idx,label", "a b,1,1", {"text": "index"}, "--text index: a column of texts must"),
         ("text,label", "a,1", {"text": "text", "label": "text"}, "is a column of texts, too"),
     ],
 )
@@ -150,7 +153,8 @@ def test_a_typed_file_with_two_columns_of_one_name_is_refused(tmp_path: Path) ->
         (["level 10", "level 9", "Level 1"], ("Level 1", "level 9", "level 10")),
         ([5, 4, 3, 2, 1], ("1", "2", "3", "4", "5")),
         (["2.0", "10.0"], ("2", "10")),
-        (["True", "False"], ("False", "True")),
+        (["True", "False"], ("false", "true")),
+        (["TRUE", "FALSE", "HALF"], ("FALSE", "HALF", "TRUE")),
         ([-1, 0, 1], ("-1", "0", "1")),
     ],
 )
@@ -178,6 +182,34 @@ def test_truth_values_and_whole_numbers_of_typed_files_are_classes(tmp_path: Pat
     kinds = pa.array(["a", "b"] * 10).dictionary_encode()
     data = parquet(tmp_path / "c.parquet", text=texts, label=kinds)
     assert read(data=data).task.label_names == ("a", "b")
+
+
+def test_truth_values_are_the_same_labels_however_a_file_writes_them(tmp_path: Path) -> None:
+    texts = [f"text {n}" for n in range(20)]
+    typed = parquet(tmp_path / "a.parquet", text=texts, label=[n % 2 == 0 for n in range(20)])
+    words = labelled(tmp_path / "rows.csv", ["True", "False"])
+    for train, validation in ((typed, words), (words, typed)):
+        reading = read(data=[f"train={train}", f"validation={validation}"])
+        assert reading.task.label_names == ("false", "true")
+        assert reading.splits["validation"]["label"].to_pylist() == [1, 0] * 10
+    three = labelled(tmp_path / "three.csv", ["True", "False", "Maybe"])
+    reading = read(data=[f"train={three}", f"validation={words}"])
+    assert reading.task.label_names == ("False", "Maybe", "True")
+    assert reading.splits["validation"]["label"].to_pylist() == [2, 0] * 10
+
+
+def test_class_names_that_are_numbers_make_a_scale_where_one_is_asked_for(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["1", "5"])}
+    )
+    rows = {"text": [f"text {n}" for n in range(20)], "label": [0, 1] * 10}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
+    data = str(tmp_path / "a.parquet")
+    assert not read(data=data).task.regression
+    reading = read(data=data, objective="pearson")
+    assert reading.task.regression
+    assert set(reading.splits["train"]["label"].to_pylist()) == {1.0, 5.0}
 
 
 def test_class_names_that_the_data_carry_are_used_in_their_order(tmp_path: Path) -> None:

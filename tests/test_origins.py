@@ -212,6 +212,39 @@ def test_the_class_names_of_a_repositorys_card_are_used(tmp_path: Path) -> None:
     assert read_task(found, settings, lambda _: None).task.label_names == ("bad", "good")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{train: train.csv, validation: [dev.csv]}",
+        "[{split: train, path: [train.csv]}, {split: validation, path: dev.csv}]",
+    ],
+)
+def test_a_card_names_the_files_of_each_split(tmp_path: Path, form: str) -> None:
+    write(tmp_path / "train.csv", TRAIN)
+    write(tmp_path / "dev.csv", DEV)
+    card = f"---\nconfigs:\n- config_name: a\n  data_files: {form}\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    assert read(str(tmp_path)) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("3", "3 names no files for train"),
+        ("[]", "[] names no files for train"),
+        ("[{split: dev}]", "None names no files for dev"),
+        ("[{path: train.csv}, 3]", "3 names no files for train"),
+        ("{train: {a: b}}", "{'a': 'b'} names no files for train"),
+        ("{train: [3]}", "[3] names no files for train"),
+    ],
+)
+def test_a_card_that_names_no_files_is_refused(tmp_path: Path, form: str, says: str) -> None:
+    write(tmp_path / "train.csv", TRAIN)
+    card = f"---\nconfigs:\n- config_name: a\n  data_files: {form}\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    assert f"README.md: data_files: {says}; write a path" in refused(str(tmp_path))
+
+
 def test_a_declared_file_that_was_not_copied_is_named(tmp_path: Path) -> None:
     folder = hub_copy(tmp_path / "set", configs=True)
     (folder / "plain" / "train-00000-of-00001.parquet").unlink()
@@ -258,6 +291,8 @@ def test_what_save_to_disk_wrote_is_read_with_its_class_names(tmp_path: Path, wh
             | {"train/state.json": '{"_data_files": [{"filename": "../../x"}]}'},
             "names no files",
         ),
+        ({"dataset_dict.json": '{"splits": ["../../x"]}'}, "are no names of folders beside it; sa"),
+        ({"dataset_dict.json": '{"splits": ["..", "a"]}'}, "dataset_dict.json: splits: ['..', 'a'"),
     ],
 )
 def test_a_folder_without_rows_is_refused(tmp_path: Path, files: dict[str, str], says: str) -> None:

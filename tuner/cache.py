@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tuner.documents import write_bytes
+from tuner.errors import UserError
+from tuner.shelves import CACHE, OFF, cache_folder, cache_off
 from tuner.tokens import (
     PERCENTILE,
     SHORTEST,
@@ -35,11 +37,6 @@ from tuner.tokens import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-CACHE = "TUNER_CACHE"
-"""The environment variable that names the cache's folder, or says `off`."""
-
-OFF = "off"
 
 MOST_BYTES = 4 << 30
 """What a cache's entries may come to."""
@@ -57,18 +54,12 @@ _STALE = 3600.0
 
 def token_cache() -> TokenCache | None:
     """This user's cache; None where there shall be none, or can be none."""
-    folder = _folder()
-    return TokenCache(folder) if folder else None
-
-
-def _folder() -> Path | None:
-    named = os.environ.get(CACHE)
-    if named:
-        return None if named.strip().lower() == OFF else Path(os.path.expanduser(named))
-    root = os.environ.get("XDG_CACHE_HOME") or ""
-    # A relative one is to be passed over: specifications.freedesktop.org/basedir-spec
-    root = root if os.path.isabs(root) else os.path.expanduser("~/.cache")
-    return Path(root) / "tuner" if os.path.isabs(root) else None
+    if cache_off():
+        return None
+    try:
+        return TokenCache(cache_folder())
+    except UserError:
+        return None
 
 
 class TokenCache:

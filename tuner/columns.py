@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tuner.errors import UserError, suggestion
 from tuner.frames import Frame
-from tuner.sources import INDEX_COLUMNS
+from tuner.sources import INDEX, INDEX_COLUMNS, LABEL
 
 LABELS = (
     ("label", "labels", "gold_label", "target", "class"),
@@ -71,12 +71,24 @@ def find_columns(frame: Frame, text: Sequence[str], label: str | None) -> Column
     notes = []
     found = label or _label(frame, text)
     chosen = tuple(text) or _texts(frame, found)
+    check_names(chosen)
     if not text:
         what = "texts are in the column" if len(chosen) == 1 else "pairs are in the columns"
         notes.append(f"{what} {' and '.join(chosen)}; --text says otherwise")
     if label is None:
         notes.append(f"labels are in the column {found}; --label says otherwise")
     return Columns(chosen, found, tuple(notes))
+
+
+def check_names(text: Sequence[str]) -> None:
+    """Whether columns of texts are called so that they can stand beside the rows' labels and
+    numbers. Raises UserError."""
+    for name in text:
+        if name in (LABEL, INDEX):
+            raise UserError(
+                f"--text {name}: a column of texts must not be called {LABEL} or {INDEX}, as the "
+                "rows' labels and numbers are; rename the column"
+            )
 
 
 def _label(frame: Frame, text: Sequence[str]) -> str:

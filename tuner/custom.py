@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.columns import find_columns
+from tuner.columns import check_names, find_columns
 from tuner.drafts import Draft
 from tuner.errors import UserError, suggestion
 from tuner.frames import Say
-from tuner.labels import Labels, alike, class_names, is_regression, read_labels, shown
+from tuner.labels import Labels, alike, class_names, is_regression, read_labels, shown, spelling
 from tuner.origins import Source
 from tuner.rules import TEST, TRAIN, VALIDATION, Rule, assign
 from tuner.settings import Settings
@@ -103,6 +103,7 @@ def _built_in(draft: Draft, task: Task, settings: Settings, source: Source) -> C
             f"--text {' '.join(text)}: the task {task.name} has {len(task.text_columns)} columns "
             f"of text ({', '.join(task.text_columns)}); name as many"
         )
+    check_names(text)
     if settings.text or settings.label:
         # What GLUE's files call the columns is no longer looked for.
         task = dataclasses.replace(
@@ -145,7 +146,8 @@ def _classes(draft: Draft, labels: Labels) -> tuple[tuple[str, ...], tuple[str, 
         written = tuple(carried[int(place)] for place in written)
     elif written == names and set(labels.present) <= set(places):
         written = tuple(places)
-    unknown = next((value for value in labels.present if value not in written), None)
+    found = {value: spelling(value, written) for value in labels.present}
+    unknown = next((value for value, said in found.items() if said not in written), None)
     if unknown is not None:
         raise UserError(
             f"{labels.where(unknown)}: the label {unknown!r} is none of {shown(written)}, "

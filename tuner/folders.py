@@ -36,7 +36,12 @@ def find_parts(folder: Place, config: str | None = None) -> Parts:
     files = folder.files()
     if "dataset_dict.json" in files:
         splits = _json(folder.child("dataset_dict.json")).get("splits") or []
-        return {str(name): _saved(folder.child(str(name))) for name in splits}
+        if not isinstance(splits, list) or not all(map(_is_name, splits)):
+            raise UserError(
+                f"{folder.child('dataset_dict.json')}: splits: {splits!r} are no names of folders "
+                "beside it; save the data set again with save_to_disk"
+            )
+        return {name: _saved(folder.child(name)) for name in splits}
     if "state.json" in files and "dataset_info.json" in files:
         name = _json(folder.child("state.json")).get("_split") or TRAIN
         return {str(name): _saved(folder)}
@@ -79,12 +84,17 @@ def _json(place: Place) -> Mapping[str, Any]:
     return found
 
 
+def _is_name(value: Any) -> bool:
+    """Whether a value names something in a folder, and leads nowhere else."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not {*value} & {*"/\\\0"}
+
+
 def _saved(folder: Place) -> tuple[Place, ...]:
     """The Arrow files of a data set that was saved, in order."""
     state = folder.child("state.json")
     found = _json(state).get("_data_files") or []
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in found]
-    if not names or any(not isinstance(name, str) or "/" in name for name in names):
+    if not names or not all(map(_is_name, names)):
         raise UserError(f"{state}: names no files; save the data set again with save_to_disk")
     return tuple(folder.child(str(name)) for name in names)
 
@@ -131,7 +141,7 @@ def _declared(
         raise _choose(folder, list(configs), wanted)
     parts: Parts = {}
     below = str(configs[name].get("data_dir") or "").strip("/")
-    for part, patterns in _patterns(configs[name]["data_files"]):
+    for part, patterns in _patterns(folder, configs[name]["data_files"]):
         found: list[Place] = []
         for pattern in patterns:
             path = f"{below}/{pattern}" if below else pattern
@@ -146,14 +156,27 @@ def _declared(
     return parts
 
 
-def _patterns(said: Any) -> Iterable[tuple[str, list[str]]]:
-    """`data_files` in its forms: a path, paths, or a list of a split and its path or paths each."""
-    if isinstance(said, list) and said and all(isinstance(entry, dict) for entry in said):
-        for entry in said:
-            path = entry.get("path")
-            yield str(entry.get("split") or TRAIN), [path] if isinstance(path, str) else list(path)
+def _patterns(folder: Place, said: Any) -> Iterable[tuple[str, list[str]]]:
+    """`data_files` in its forms: a path, paths, a mapping of splits to theirs, or a list of a split
+    and its path or paths each. Raises UserError for any other."""
+    if isinstance(said, dict):
+        entries = list(said.items())
+    elif isinstance(said, list) and any(isinstance(entry, dict) for entry in said):
+        entries = [
+            (entry.get("split") or TRAIN, entry.get("path")) if isinstance(entry, dict) else entry
+            for entry in said
+        ]
     else:
-        yield TRAIN, [said] if isinstance(said, str) else list(said)
+        entries = [(TRAIN, said)]
+    for entry in entries:
+        part, given = entry if isinstance(entry, tuple) else (TRAIN, entry)
+        paths = given if isinstance(given, list) else [given]
+        if not paths or not all(isinstance(path, str) and path for path in paths):
+            raise UserError(
+                f"{folder.child('README.md')}: data_files: {given!r} names no files for {part}; "
+                "write a path, a list of paths, or the paths of each split, as {train: train.csv}"
+            )
+        yield str(part), paths
 
 
 def _matches(name: str, pattern: str) -> bool:

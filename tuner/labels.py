@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,7 @@ _MOST_NUMBERS = 20
 """More distinct whole numbers than these may be classes or a scale: nobody can tell."""
 
 _SHOWN = 12
+_TRUTHS = ("false", "true")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Labels:
 
 def read_labels(frame: Frame, column: str, rows: Indices) -> Labels:
     """The labels in a column: numbers in their plainest form (1.0 is 1), text without the space
-    around it, and the class names where the column has some.
+    around it, truth values in small letters, and the class names where the column has some.
 
     Raises UserError where the column holds several labels a row, or no labels at all.
     """
@@ -82,6 +83,8 @@ def read_labels(frame: Frame, column: str, rows: Indices) -> Labels:
         return Labels(frame, column, rows, names, places)
     encoded = taken.dictionary_encode(null_encoding="mask")
     raw = encoded.dictionary.to_pylist()
+    if pa.types.is_string(taken.type):
+        raw = _truths(raw)
     distinct: dict[str, int] = {}
     lookup = [-1]
     for value in raw:
@@ -104,6 +107,22 @@ def canonical(value: Any) -> str | None:
         number = _number(text)
         return text if number is None else _plain(number)
     return text or None
+
+
+def _truths(texts: Sequence[str | None]) -> list[str | None]:
+    """The distinct texts of a column; where they are truth values only, as typed files give them
+    (pandas writes True to CSV)."""
+    small = [text and text.strip().casefold() for text in texts]
+    return small if all(text in (None, "", *_TRUTHS) for text in small) else list(texts)
+
+
+def spelling(value: str, classes: Iterable[str]) -> str:
+    """A label as the classes spell it: truth values are the same in capitals (rows that have
+    other labels beside them keep theirs)."""
+    known = tuple(classes)
+    if value in known or value.casefold() not in _TRUTHS:
+        return value
+    return next((name for name in known if name.casefold() == value.casefold()), value)
 
 
 def _plain(number: float) -> str:
@@ -163,7 +182,8 @@ def is_regression(labels: Labels, wanted: bool | None) -> bool:
     `wanted` decides where it is given. Raises UserError where it cannot be, or nobody can tell.
     """
     column = labels.column
-    numbers = None if column in labels.frame.names else labels.numbers
+    # Class names that are numbers make a scale only where one is asked for.
+    numbers = labels.numbers if wanted or column not in labels.frame.names else None
     if not labels.present:
         raise UserError(f"{labels.frame.place}: {column} is empty; label the rows, or name another")
     if wanted and numbers is None:
@@ -231,7 +251,7 @@ def class_numbers(
 
     `classes` maps what may be written to its number; `names` is what messages list.
     """
-    numbers = [classes.get(value, -2) for value in labels.values]
+    numbers = [classes.get(spelling(value, classes), -2) for value in labels.values]
     if blank:
         for place, value in enumerate(labels.values):
             if value == UNLABELLED and numbers[place] == -2:

@@ -19,6 +19,11 @@ from typing import Protocol
 from tuner.errors import TunerError, UserError
 from tuner.stores import at_once, is_uri, join, open_store, without_credentials
 
+CACHE = "TUNER_CACHE"
+"""The environment variable that names the folder for copies and tokens, or says `off`."""
+
+OFF = "off"
+
 _YOUNG = 10.0
 """Seconds since the last change of a working copy in which its driver may not have written its
 lease into the store yet."""
@@ -57,11 +62,24 @@ def shelf(storage: str | os.PathLike[str]) -> Shelf:
     return _Store(os.fspath(storage)) if is_uri(storage) else _Folder(os.fspath(storage))
 
 
+def cache_off() -> bool:
+    """Whether tokens shall not be kept; copies of runs in stores need their place even then."""
+    return os.environ.get(CACHE, "").strip().lower() == OFF
+
+
 def cache_folder() -> Path:
-    """Where copies lie: TUNER_CACHE, else `tuner` among the user's caches."""
-    named = os.environ.get("TUNER_CACHE")
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(named or f"{caches}/tuner")).absolute()
+    """Where copies and tokens lie: TUNER_CACHE, else `tuner` among the user's caches.
+
+    Raises UserError for a user without a home who names no place.
+    """
+    named = "" if cache_off() else os.environ.get(CACHE)
+    caches = os.environ.get("XDG_CACHE_HOME") or ""
+    # A relative one is to be passed over: specifications.freedesktop.org/basedir-spec
+    caches = caches if os.path.isabs(caches) else "~/.cache"
+    folder = os.path.expanduser(named or f"{caches}/tuner")
+    if folder.startswith("~"):
+        raise UserError(f"{folder}: there is no such home; name a folder for copies with {CACHE}")
+    return Path(folder).absolute()
 
 
 def working_copy(uri: str) -> Path:
