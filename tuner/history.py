@@ -60,7 +60,8 @@ class Record:
 
     `losses` counts the slots that died with the trial, `preemptions` those whose host was taken
     away after a notice; a slot counts in one of the two. `warning` is the last thing that went
-    wrong without ending the trial.
+    wrong without ending the trial. `reseed_of` names the trial whose configuration this one runs
+    again under another seed.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Record:
     slot: str | None = None
     taken_at: float | None = None
     reported_at: float | None = None
+    reseed_of: str | None = None
 
     @property
     def done(self) -> bool:
@@ -174,7 +176,9 @@ class History:
                 raise ValueError(f"{trial} was drawn before")
             number, configuration = int(event["number"]), dict(event["configuration"])
             start_point = bool(event.get("start_point"))
-            self.records[trial] = Record(trial, number, configuration, start_point)
+            self.records[trial] = Record(
+                trial, number, configuration, start_point, reseed_of=event.get("reseed_of")
+            )
         elif name == "session":
             self._began(event)
         elif name == "note":

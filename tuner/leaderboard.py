@@ -48,6 +48,14 @@ class Row:
     not fit the device. `total_seconds` run from the slot taking the trial to its last report. A
     trial that was drawn and is not done counts as `running`; `begun` tells whether a slot ever took
     it. `warning` is what went wrong without ending it, such as a checkpoint that was not kept.
+
+    Of finished trials, from their predictions for the selection rows: `objective_se` is the
+    objective's standard error, `objective_low` and `objective_high` bound its 95 % interval, `worse`
+    is the probability (0 to 1) that the trial really is worse than the leader, and `tied` tells
+    that the rows cannot tell the two apart; both are None and False for the leader itself. A
+    configuration that ran under several seeds has one ranked row, that of its first trial:
+    `objective_mean` and `objective_sd` are over its `seeds` seeds. The trials that ran it again
+    name that trial in `reseed_of`, and have no rank.
     """
 
     rank: int | None
@@ -75,6 +83,13 @@ class Row:
     start_point: bool
     begun: bool
     warning: str | None = None
+    objective_low: float | None = None
+    objective_high: float | None = None
+    worse: float | None = None
+    objective_mean: float | None = None
+    objective_sd: float | None = None
+    seeds: int = 1
+    reseed_of: str | None = None
 
 
 def rows(history: History, direction: Direction) -> list[Row]:
@@ -150,6 +165,7 @@ def _row(record: Record, rank: int | None, direction: Direction) -> Row:
         start_point=record.start_point,
         begun=record.takes > 0,
         warning=record.warning,
+        reseed_of=record.reseed_of,
     )
 
 
@@ -232,6 +248,13 @@ _KINDS: dict[str, type] = {
     "start_point": bool,
     "begun": bool,
     "warning": str,
+    "objective_low": float,
+    "objective_high": float,
+    "worse": float,
+    "objective_mean": float,
+    "objective_sd": float,
+    "seeds": int,
+    "reseed_of": str,
 }
 
 
