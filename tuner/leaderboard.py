@@ -50,9 +50,9 @@ class Row:
     it. `warning` is what went wrong without ending it, such as a checkpoint that was not kept.
 
     Of finished trials, from their predictions for the selection rows: `objective_se` is the
-    objective's standard error, `objective_low` and `objective_high` bound its 95 % interval, `worse`
-    is the probability (0 to 1) that the trial really is worse than the leader, and `tied` tells
-    that the rows cannot tell the two apart; both are None and False for the leader itself. A
+    objective's standard error, `objective_low` and `objective_high` bound its 95 % interval.
+    `worse` is the probability (0 to 1) that the trial really is worse than the leader, and `tied`
+    tells that the rows cannot tell the two apart; they are None and False for the leader itself. A
     configuration that ran under several seeds has one ranked row, that of its first trial:
     `objective_mean` and `objective_sd` are over its `seeds` seeds. The trials that ran it again
     name that trial in `reseed_of`, and have no rank.
