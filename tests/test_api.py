@@ -48,10 +48,11 @@ def settings(folder: Path, storage: Path, **changes: object) -> Settings:
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A whole run in one slot."""
+    """A whole run in one slot, its best configuration run again under two seeds."""
     folder = tmp_path_factory.mktemp("honest")
     before = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
-    result = tune(settings(write_rte(folder / "glue"), folder / "runs", name="honest"))
+    finals = {"finalists": 1, "reseeds": 2}
+    result = tune(settings(write_rte(folder / "glue"), folder / "runs", name="honest", **finals))
     # The retraining ran in this very process, and left it as it was.
     assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == before
     return result
@@ -88,10 +89,31 @@ def test_without_retraining_there_is_no_model(flipped):
 def test_the_result_holds_the_leaderboard_and_the_model(honest):
     frame = honest.leaderboard
     assert frame["trial"].iloc[0] == honest.best.trial
-    assert len(frame) == 4
+    assert len(frame) == 4 + 2
     assert honest.reason == "complete"
     assert honest.model_dir == honest.run.best_folder
     assert 0 <= honest.metrics["accuracy"] <= 1
+
+
+def test_the_best_runs_again_on_full_schedules_under_new_seeds_and_ranks_by_the_mean(honest):
+    records = list(read_history(honest.run.journal_file).records.values())
+    assert [record.reseed_of for record in records[:4]] == [None] * 4
+    winner, *again = honest.rows[:3]
+    assert [row.reseed_of for row in again] == [winner.trial] * 2
+    assert {row.trial for row in again} == {"t004", "t005"}
+    assert {row.status for row in again} == {"finished"}
+    assert {row.progress for row in again} == {1.0}
+    drawn = {k: v for k, v in winner.hyperparameters.items() if k != "seed"}
+    for row in again:
+        assert {k: v for k, v in row.hyperparameters.items() if k != "seed"} == drawn
+    assert len({row.hyperparameters["seed"] for row in (winner, *again)}) == 3
+    objectives = [row.objective for row in (winner, *again)]
+    assert winner.seeds == 3
+    assert winner.objective_mean == pytest.approx(sum(objectives) / 3)
+    assert honest.best == winner
+    assert all(row.objective_se is not None for row in honest.rows if row.rank or row.reseed_of)
+    told = json.loads(honest.run.comparisons_file.read_text())
+    assert told["seeds"] == {winner.trial: [winner.trial, "t004", "t005"]}
 
 
 def test_the_exported_model_scores_what_metrics_json_says(honest):

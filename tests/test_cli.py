@@ -82,6 +82,8 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "objective": (["--objective", "f1"], "f1"),
     "scheduler": (["--scheduler", "none"], "none"),
     "rungs": (["--rungs", "4"], 4),
+    "finalists": (["--finalists", "3"], 3),
+    "reseeds": (["--reseeds", "2"], 2),
     "slots": (["--slots", "3"], 3),
     "workers_per_trial": (["--workers-per-trial", "2"], 2),
     "gpus_per_worker": (["--gpus-per-worker", "0.25"], 0.25),

@@ -18,7 +18,6 @@ from tests.journals import Told, drawn, journal_of, run_trial, said
 from tuner.history import Direction
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import (
-    LeaderboardFiles,
     Row,
     best,
     csv_text,
@@ -30,6 +29,7 @@ from tuner.leaderboard import (
     write_leaderboard,
 )
 from tuner.runs import Run
+from tuner.upkeep import LeaderboardFiles
 
 COLUMNS = [
     "rank",

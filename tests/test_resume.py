@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.glue_files import write_rte
+from tuner.commands.boards import board
 from tuner.journal import read_history
 from tuner.runs import Run
 
@@ -77,6 +78,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes], 
     journals = [kill_after(first, run.journal_file, "report", "stopped")]
     done = ("finished", "stopped")
     journals.append(kill_after(start(storage, "resume", "r"), run.journal_file, *done))
+    (storage / "between.txt").write_text(board(run, "table", None))
     return run, journals, finish(start(storage, "resume", "r"))
 
 
@@ -94,6 +96,20 @@ def test_the_journal_before_a_kill_is_a_prefix_of_the_journal_after(killed):
     final = run.journal_file.read_bytes()
     for before in journals:
         assert final.startswith(whole(before))
+
+
+def test_a_killed_run_s_leaderboard_shows_what_is_whole_and_says_what_is_not(killed, tmp_path):
+    run, journals, _ = killed
+    then = tmp_path / "journal.jsonl"
+    then.write_bytes(journals[-1])
+    history = read_history(then)
+    text = (run.folder.parent / "between.txt").read_text()
+    assert f"{history.done} of 4 trials done" in text
+    assert "was cut short (its driver is gone)" in text
+    listed = [line.split() for line in text.splitlines()]
+    assert {"t000", "t001", "t002", "t003"} & {word for line in listed for word in line} == set(
+        history.records
+    )
 
 
 def test_no_done_trial_is_taken_again(killed):

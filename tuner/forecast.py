@@ -10,7 +10,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -99,7 +99,8 @@ class Spent:
 
 @dataclass(frozen=True)
 class Search:
-    """What decides how much a search spends. `rows` are its training rows, `limit` its seconds."""
+    """What decides how much a search spends. `rows` are its training rows, `limit` its seconds;
+    `finalists` of its trials run again under `reseeds` seeds."""
 
     space: Space
     seed: int
@@ -109,11 +110,19 @@ class Search:
     asha: bool
     slots: int
     limit: float = math.inf
+    finalists: int = 0
+    reseeds: int = 0
+
+    @property
+    def repeats(self) -> int:
+        """How many trials the finalists add."""
+        return min(self.finalists, self.trials) * self.reseeds
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a search of `trials` trials on `slots` slots is expected to spend.
+    """What a search of `trials` trials, its finalists' runs under other seeds included, on `slots`
+    slots is expected to spend.
 
     `epochs` lie between `low` and `high` in 8 of 10 simulations; `drawn` is what all schedules have
     together. `exact`: nothing was left to chance. `seconds` are those of the search, None where
@@ -166,6 +175,7 @@ def forecast(search: Search, pace: Pace | None = None) -> Estimate:
     length = min(search.trials, _LONGEST)
     certain = len(known) >= search.trials and not (search.asha and search.rungs > 1)
     certain = certain and search.limit == math.inf
+    certain = certain and (not search.repeats or len(set(known)) == 1)
     repeats = 1 if certain else max(10, _TRIALS // length)
     runs, drawn = [], 0.0
     for _ in range(repeats):
@@ -173,15 +183,16 @@ def forecast(search: Search, pace: Pace | None = None) -> Estimate:
         while len(schedules) < length:
             schedules.append(Schedule.of(search.space.sample(rng), search.rows, search.rungs))
         drawn += sum(schedule.epochs for schedule in schedules) / repeats
-        runs.append(_whole(search, simulate(schedules, search, pace or Pace(), rng)))
+        run = _whole(search, simulate(schedules, search, pace or Pace(), rng))
+        runs.append(run_again(schedules, search, pace or Pace(), rng, run))
     epochs = sorted(run.epochs for run in runs)
     return Estimate(
-        trials=search.trials,
+        trials=search.trials + search.repeats,
         slots=min(search.slots, search.trials),
         epochs=_mean(epochs),
         low=epochs[len(epochs) // 10],
         high=epochs[-1 - len(epochs) // 10],
-        drawn=drawn * search.trials / length,
+        drawn=drawn * (search.trials + search.repeats) / length,
         steps=_mean([run.steps for run in runs]),
         evaluations=_mean([run.evaluations for run in runs]),
         exact=certain,
@@ -267,6 +278,30 @@ def simulate(
         spent.done += 1
         begin(now)
     return spent
+
+
+def run_again(
+    schedules: Sequence[Schedule], search: Search, pace: Pace, rng: random.Random, part: Spent
+) -> Spent:
+    """What the search spent in `part`, and then its finalists: whole schedules, which nothing
+    stops, of trials drawn at random."""
+    if not search.repeats or part.seconds >= search.limit:
+        return part
+    best = rng.sample(list(schedules), min(search.finalists, len(schedules)))
+    total = replace(part)
+    ends = [part.seconds] * search.slots
+    for schedule in best * search.reseeds:
+        begin = heapq.heappop(ends)
+        end = begin + sum(pace.lengths(schedule))
+        heapq.heappush(ends, end)
+        if begin >= search.limit:
+            continue
+        total.epochs += schedule.epochs
+        total.steps += schedule.steps
+        total.evaluations += len(schedule.rungs)
+        total.done += 1
+    total.seconds = max(ends)
+    return total
 
 
 def _whole(search: Search, part: Spent) -> Spent:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.finalists import in_all
 from tuner.journal import Direction, History
 from tuner.leaderboard import Row
 from tuner.settings import TRAINING
@@ -21,6 +22,13 @@ ENDS = {
     "lost": "ended because its slots could not go on",
 }
 """How a search ended, after "the search"."""
+
+
+TIED = "tied"
+"""The mark of trials that cannot be told from the leader."""
+
+_NAMED = 6
+"""So many trials are named in a sentence; of more, how many there are."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def heading(
         selected_on=data.get("selected_on") or "holdout",
         selection_rows=data.get("selection_rows"),
         majority=majority.get(objective),
-        planned=max(history.planned, len(history.records)),
+        planned=in_all(history, direction),
         reason=history.reason,
         live=live,
         seconds=history.seconds,
@@ -113,7 +121,7 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     parts = [part for part in (about.run, about.task and f"task {about.task}") if part]
     better = "higher" if about.direction == "max" else "lower"
     lines = [", ".join([*parts, f"{about.objective} ({better} is better)"]), _state(rows, about)]
-    lines.append(_selection(about))
+    lines += [_selection(about), *_ties(rows, about), *_unsure(rows, about)]
     if about.selected_on == "validation" and not about.plain:
         lines.append(
             "The winner was chosen on the rows that also give the final score: that score is "
@@ -169,4 +177,42 @@ def _selection(about: Heading) -> str:
         if about.majority is None
         else f"; always the majority class (or the mean) scores {about.majority:.4f} there"
     )
-    return f"scores are on {source}{beside}"
+    apart = "" if about.plain or about.selected_on == "validation" else _APART
+    return f"scores are on {source}{apart}{beside}"
+
+
+_APART = ", which chose the winner; the rows of the final score played no part"
+
+
+def _ties(rows: Sequence[Row], about: Heading) -> list[str]:
+    """Who leads by chance alone, perhaps."""
+    if not rows or rows[0].tied is None or all(row.worse is None for row in rows):
+        return []
+    leader, tied = rows[0].trial, [row.trial for row in rows if row.tied]
+    many = "the" if about.selection_rows is None else f"{about.selection_rows:,}"
+    how = f"paired bootstrap over {many} rows{_over_seeds(rows)}, 95 %"
+    if not tied:
+        return [f"{leader} is ahead of every other finished trial ({how})"]
+    return [f"{leader} cannot be told from {_listed(tied)} ({how})"]
+
+
+def _over_seeds(rows: Sequence[Row]) -> str:
+    return " and seeds" if any(row.seeds > 1 for row in rows) else ""
+
+
+def _unsure(rows: Sequence[Row], about: Heading) -> list[str]:
+    """Of whose scores nothing more is known; while the search runs, that comes a moment later."""
+    if about.live or about.plain:
+        return []
+    scored = [row for row in rows if row.status == "finished" and row.objective is not None]
+    lacking = [row.trial for row in scored if row.objective_se is None]
+    if not lacking:
+        return []
+    whose = "the finished trials" if len(lacking) == len(scored) else _listed(lacking)
+    return [f"how sure the scores of {whose} are is not known: predictions are missing or damaged"]
+
+
+def _listed(trials: Sequence[str]) -> str:
+    if len(trials) > _NAMED:
+        return f"{', '.join(trials[: _NAMED - 1])} and {len(trials) - _NAMED + 1} others"
+    return ", ".join(trials)

@@ -111,12 +111,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Session:
-    """One start of a driver: when (unix seconds), for how many trials in all, on how many slots."""
+    """One start of a driver: when (unix seconds), for how many trials of the search in all, on how
+    many slots; and how many `finalists` were to run again under how many `reseeds`."""
 
     time: float
     planned: int
     slots: int
     pid: int | None = None
+    finalists: int = 0
+    reseeds: int = 0
 
 
 @dataclass
@@ -141,7 +144,8 @@ class History:
 
     @property
     def planned(self) -> int:
-        """How many trials the newest session was started for; 0 before the first."""
+        """How many trials of the search the newest session was started for, finalists' runs under
+        other seeds not counted; 0 before the first."""
         return self.sessions[-1].planned if self.sessions else 0
 
     @property
@@ -192,7 +196,9 @@ class History:
 
     def _began(self, event: Mapping[str, Any]) -> None:
         planned, slots = int(event["planned"]), int(event["slots"])
-        self.sessions.append(Session(float(event["time"]), planned, slots, event.get("pid")))
+        finals = int(event.get("finalists") or 0), int(event.get("reseeds") or 0)
+        began = Session(float(event["time"]), planned, slots, event.get("pid"), *finals)
+        self.sessions.append(began)
         self.reason, self._before, self.slots = None, self.seconds, slots
         for record in self.records.values():
             if record.status == "running":  # its driver is gone: nobody runs it now

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import UserError
+from tuner.finalists import searched
 from tuner.history import History
 from tuner.preparation import Preparation
 from tuner.provenance import git_revision, versions
@@ -73,11 +74,11 @@ def extended(
 
     Where it began counts for nothing: without an `address` it goes on on this machine.
     """
-    planned = trials or max(settings.trials, history.planned)
-    if planned < len(history.records):
+    planned, drawn = trials or max(settings.trials, history.planned), searched(history)
+    if planned < drawn:
         raise UserError(
-            f"--trials {planned}: the run has {len(history.records)} trials already; pass a larger "
-            "number, or leave it out"
+            f"--trials {planned}: the run has {drawn} trials already; pass a larger number, or "
+            "leave it out"
         )
     # What is written counts over all sessions, so that it can be read again by the next one.
     limit = settings.budget if trials is None else None

@@ -6,20 +6,19 @@ screen.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import documents
+from tuner.comparisons import SURE, Comparison, Comparisons
 from tuner.hyperparameters import Value
 from tuner.journal import Direction, History, Record, Score
+from tuner.ranking import ranked
 from tuner.runs import Run
 
 if TYPE_CHECKING:
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
 
 ORDER = ("finished", "stopped", "failed", "running")
 """The statuses of a row, as they stand in a leaderboard."""
-
-WRITE_EVERY = 1.0
-"""Seconds between two rewrites of the files, at least."""
-
-# A leaderboard of thousands of rows takes a while to write: so much of the time at most.
-_WRITING_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -92,26 +85,46 @@ class Row:
     reseed_of: str | None = None
 
 
-def rows(history: History, direction: Direction) -> list[Row]:
+def rows(
+    history: History, direction: Direction, comparisons: Comparisons | None = None
+) -> list[Row]:
     """The rows of a run, best first: finished, then stopped, failed and running trials.
 
-    Finished trials are ranked by objective, ties by the lower loss on the selection rows, then by
-    the order in which they were drawn; never by the order in which they ended. Stopped trials
-    follow by progress, then objective; the others in the order in which they were drawn.
+    Finished trials are ranked as `ranking.ranked` says, never by the order in which they ended;
+    those that ran a configuration again follow the trial that drew it, without a rank. Stopped
+    trials follow by progress, then objective; the others in the order in which they were drawn.
+    `comparisons` fill in what the scores' errors tell.
     """
     sign = -1.0 if direction == "max" else 1.0
+    entrants = ranked(history, direction)
+    told = comparisons or Comparisons("")
+    if not told.holds(entrants):
+        told = replace(told, of={n: one and replace(one, worse=None) for n, one in told.of.items()})
+    found: list[Row] = []
+    for rank, entrant in enumerate(entrants, start=1):
+        row = _row(entrant.record, rank, direction, told.of.get(entrant.record.name))
+        if rank == 1 and entrant.seeds:
+            row = replace(row, tied=False)
+        if entrant.seeds > 1:
+            row = replace(
+                row, objective_mean=entrant.mean, objective_sd=entrant.sd, seeds=entrant.seeds
+            )
+        found.append(row)
+        found += [_row(r, None, direction, told.of.get(r.name)) for r in entrant.repeats]
+    listed = {row.trial for row in found}
     # A list first: another thread may add a trial meanwhile.
-    records = list(history.records.values())
-    records.sort(key=lambda record: _place(record, sign))
-    ranks = iter(range(1, len(records) + 1))
-    return [
-        _row(record, next(ranks) if record.status == "finished" else None, direction)
-        for record in records
-    ]
+    rest = [record for record in list(history.records.values()) if record.name not in listed]
+    rest.sort(key=lambda record: _place(record, sign))
+    return found + [_row(record, None, direction) for record in rest]
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The winner; None while no trial has finished."""
+    """The winner, which is retrained; None while no trial has finished.
+
+    Of a configuration that ran under several seeds it is the trial that drew it, with that trial's
+    own seed: the mean chose the configuration. To choose the best of its seeds, too, would bring
+    back the luck that the mean takes out, and on other rows, all of them, a seed is another draw.
+    """
     return rows[0] if rows and rows[0].rank == 1 else None
 
 
@@ -135,7 +148,9 @@ def _known(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _row(record: Record, rank: int | None, direction: Direction) -> Row:
+def _row(
+    record: Record, rank: int | None, direction: Direction, told: Comparison | None = None
+) -> Row:
     score = record.last
     heard = score if score is not None else Score()
     top = record.best(direction)
@@ -144,8 +159,8 @@ def _row(record: Record, rank: int | None, direction: Direction) -> Row:
         trial=record.name,
         status=_status(record),
         objective=_known(heard.objective),
-        objective_se=None,
-        tied=None,
+        objective_se=told.se if told else None,
+        tied=told.worse < SURE if told and told.worse is not None else None,
         metrics={name: _known(value) for name, value in heard.metrics.items()},
         hyperparameters=record.configuration,
         progress=heard.progress,
@@ -165,6 +180,9 @@ def _row(record: Record, rank: int | None, direction: Direction) -> Row:
         start_point=record.start_point,
         begun=record.takes > 0,
         warning=record.warning,
+        objective_low=told.low if told else None,
+        objective_high=told.high if told else None,
+        worse=told.worse if told else None,
         reseed_of=record.reseed_of,
     )
 
@@ -282,59 +300,3 @@ def write_leaderboard(run: Run, rows: Sequence[Row]) -> None:
     documents.write_bytes(run.leaderboard_file("parquet"), parquet.getvalue())
     documents.write_text(run.leaderboard_file("csv"), csv_text(rows))
     documents.write_text(run.leaderboard_file("json"), json_text(rows))
-
-
-class LeaderboardFiles:
-    """Keeps a run's leaderboard files up to date, and hears what happens as a search's watcher.
-
-    The files are rewritten at most once a second. A change that comes too soon after a write is
-    written when the second is over, by a thread of its own.
-    """
-
-    def __init__(self, run: Run, direction: Direction, *, every: float = WRITE_EVERY) -> None:
-        self._run = run
-        self._direction = direction
-        self._every = every
-        self._history: History | None = None
-        self._next = -math.inf
-        self._timer: threading.Timer | None = None
-        self._lock = threading.Lock()
-
-    def note(self, text: str) -> None:
-        """Nothing: a note changes no row."""
-
-    def search_started(self, planned: int, slots: int) -> None:
-        """Nothing: no row yet."""
-
-    def event(self, name: str, record: Record, history: History) -> None:
-        """Write the files now, or as soon as the last write is old enough."""
-        with self._lock:
-            self._history = history
-            wait = self._next - time.monotonic()
-            if wait <= 0:
-                self._write(history)
-            elif self._timer is None:
-                self._timer = threading.Timer(wait, self._late, [history])
-                self._timer.daemon = True
-                self._timer.start()
-
-    def search_ended(self, reason: str) -> None:
-        """Write what has not been written yet."""
-        with self._lock:
-            if self._timer is not None and self._history is not None:
-                self._timer.cancel()
-                self._write(self._history)
-
-    def _late(self, history: History) -> None:
-        with self._lock:
-            if self._timer is threading.current_thread():  # else another write has come before
-                self._write(history)
-
-    def _write(self, history: History) -> None:
-        began = time.monotonic()
-        self._timer = None
-        # The journal is the run: a file that can be derived from it must not end a search.
-        with contextlib.suppress(OSError):
-            write_leaderboard(self._run, rows(history, self._direction))
-        took = time.monotonic() - began
-        self._next = began + max(self._every, took / _WRITING_SHARE)

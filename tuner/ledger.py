@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from tuner import finalists
 from tuner.errors import SearchError
+from tuner.finalists import Finals
 from tuner.history import DONE, Direction, History, Record, Score
 from tuner.journal import Journal
 from tuner.mailbox import Report
+from tuner.statements import fields_of, score_of
 
 if TYPE_CHECKING:
     from tuner.study import Study
@@ -43,13 +46,18 @@ class SearchWatcher(Protocol):
     def search_ended(self, reason: str) -> None: ...
 
 
+_NO_FINALS = Finals()
+
+
 class Ledger:
     """A search's state between its journal and Tune.
 
-    `planned` is the number of trials in all, `slots` how many may run at once, `seconds` this
-    driver's budget of time (None: no limit), `attempts` how many slots may die with a trial before
-    it counts as failed; preempted ones do not count. Trials that an earlier driver began come
-    first, under their own names.
+    `planned` is the number of trials that the study draws in all, `slots` how many may run at once,
+    `seconds` this driver's budget of time (None: no limit), `attempts` how many slots may die with
+    a trial before it counts as failed; preempted ones do not count. Trials that an earlier driver
+    began come first, under their own names. When all that the study draws are done, the finalists
+    run again as `finals` say: nothing stops those trials, and the study does not hear of them. The
+    budget is for all of it: where it ends the search, the finals wait for a driver with more.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Ledger:
         slots: int,
         seconds: float | None,
         attempts: int,
+        finals: Finals = _NO_FINALS,
     ) -> None:
         self._journal = journal
         self._study = study
@@ -72,10 +81,13 @@ class Ledger:
         self._watchers = tuple(watchers)
         self._objective = objective
         self._direction = direction
-        self._planned = planned
         self._slots = slots
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._attempts = attempts
+        self._finals = finals
+        self._again: list[str] | None = None
+        self._undrawn = planned - finalists.searched(self._history)
+        self._open = finalists.open_trials(self._history, planned)
         self._running: set[str] = set()
         self._seated: set[str] = set()
         self._waiting = [r.name for r in self._history.records.values() if not r.done]
@@ -84,9 +96,10 @@ class Ledger:
         self._said_so = False
         self.hopeless: str | None = None
         for name, score, status in self._history.results:
-            if status != "failed":
+            if status != "failed" and self._history.records[name].reseed_of is None:
                 judge.goes_on(name, score)
-        journal.append("session", planned=planned, slots=slots)
+        asked = {"finalists": finals.finalists, "reseeds": finals.reseeds} if finals.trials else {}
+        journal.append("session", planned=planned, slots=slots, **asked)
         for watcher in self._watchers:
             watcher.search_started(planned, slots)
 
@@ -138,7 +151,7 @@ class Ledger:
     @property
     def left(self) -> int:
         """How many trials are not done."""
-        return self._planned - self._history.done
+        return finalists.in_all(self._history, self._direction) - self._history.done
 
     @property
     def done(self) -> set[str]:
@@ -150,12 +163,24 @@ class Ledger:
         # Tune asks here again and again: a driver that may not go on ends in mid-training, too.
         self._journal.check()
         self._say_so()
-        undrawn = len(self._history.records) < self._planned
-        if self.reason is None and (self._waiting or undrawn):
+        if self.reason is None and (self._waiting or self._undrawn > 0 or self._finalists()):
             if len(self._running) >= self._slots:
                 return "wait"
             return self._begin(self._waiting.pop(0) if self._waiting else self._draw())
         return "wait" if self._running else "over"
+
+    def _finalists(self) -> list[str]:
+        """Whose runs under other seeds are to come; nobody's before the search's last trial."""
+        if self._open > 0:
+            return []
+        if self._again is None:
+            self._again = finalists.due(self._history, self._direction, self._finals)
+            if self._again:
+                names = ", ".join(dict.fromkeys(self._again))
+                count = len(self._again)
+                for watcher in self._watchers:
+                    watcher.note(f"the best run again under other seeds, {count} trials: {names}")
+        return self._again
 
     def _say_so(self) -> None:
         """Answer a Ctrl-C, though not from the signal's handler: it may come in mid-print."""
@@ -165,13 +190,21 @@ class Ledger:
                 watcher.note("ending: trials stop at their next report; Ctrl-C again ends at once")
 
     def _draw(self) -> str:
-        name, configuration, start_point = self._study.draw()
+        number, more = len(self._history.records), {}
+        if self._undrawn > 0:
+            name, configuration, start_point = self._study.draw()
+            self._undrawn -= 1
+        else:
+            name, start_point, original = f"t{number:03d}", False, self._finalists().pop(0)
+            configuration = finalists.again(self._history, original, self._finals)
+            more = {"reseed_of": original}
         self._journal.append(
             "drawn",
             trial=name,
-            number=len(self._history.records),
+            number=number,
             configuration=dict(configuration),
             start_point=start_point,
+            **more,
         )
         self._tell("drawn", name)
         return name
@@ -191,14 +224,14 @@ class Ledger:
         """Take a report in, and say whether the trial goes on."""
         self._given_up = 0
         event, goes_on = self._meaning(report, slot)
-        fields = self._fields(report, slot)
+        fields = fields_of(report, self._objective, slot)
         warned = self._history.records[report.trial].warning
         self._journal.append(
             event, **fields, **({} if event == "report" else {"error": report.error})
         )
         if event in DONE:
             self._running.discard(report.trial)
-            self._study.tell(self._history.records[report.trial])
+            self._ended(report.trial)
         if report.warning not in (None, warned):
             for watcher in self._watchers:
                 watcher.note(f"{report.trial}: {report.warning}")
@@ -208,33 +241,21 @@ class Ledger:
             self._running.discard(report.trial)
         return goes_on
 
+    def _ended(self, name: str) -> None:
+        record = self._history.records[name]
+        if record.reseed_of is None:  # the others were not drawn by the study
+            self._open -= 1
+            self._study.tell(record)
+
     def _meaning(self, report: Report, slot: str) -> tuple[str, bool]:
         if report.kind == "failed":
             return "failed", False
-        goes_on = self._judge.goes_on(report.trial, self._score(report, slot))
+        goes_on = self._history.records[report.trial].reseed_of is not None or self._judge.goes_on(
+            report.trial, score_of(report, self._objective, slot)
+        )
         if report.kind == "end":
             return "finished", False
         return ("report", True) if goes_on else ("stopped", False)
-
-    def _fields(self, report: Report, slot: str) -> dict[str, Any]:
-        fields = {key: getattr(report, key) for key in _REPORTED}
-        objective = report.metrics.get(self._objective)
-        if report.train_metrics:
-            fields["train_metrics"] = report.train_metrics
-        if report.warning is not None:
-            fields["warning"] = report.warning
-        return {**fields, "progress": report.progress, "objective": objective, "slot": slot}
-
-    def _score(self, report: Report, slot: str) -> Score:
-        return Score(
-            level=report.level,
-            step=report.step,
-            total_steps=report.total_steps,
-            objective=report.metrics[self._objective],
-            loss=report.loss,
-            metrics=report.metrics,
-            slot=slot,
-        )
 
     def lost(self, name: str, error: str, preempted: bool = False) -> None:
         """A slot died with a trial or on the way to it: another gets the trial, or it fails.
@@ -259,7 +280,7 @@ class Ledger:
         self._journal.append(
             "failed", trial=name, error=f"its slot died {losses} times, the last time: {error}"
         )
-        self._study.tell(self._history.records[name])
+        self._ended(name)
         self._tell("failed", name)
         self._given_up += 1
         if self._given_up >= _HOPELESS * max(1, self._slots):
@@ -293,22 +314,3 @@ class Ledger:
     def _tell(self, event: str, name: str) -> None:
         for watcher in self._watchers:
             watcher.event(event, self._history.records[name], self._history)
-
-
-_REPORTED = (
-    "trial",
-    "level",
-    "step",
-    "total_steps",
-    "metrics",
-    "loss",
-    "train_loss",
-    "train_seconds",
-    "eval_seconds",
-    "total_seconds",
-    "effective_batch_size",
-    "micro_batch_size",
-    "gradient_accumulation_steps",
-    "workers",
-    "halvings",
-)

@@ -114,6 +114,17 @@ FLAGS = (
     Flag("scheduler", str, "asha|none", SEARCH, "Whether ASHA stops the weaker trials early"),
     Flag("rungs", int, "N", SEARCH, "How often a trial is judged, its end included"),
     Flag(
+        "finalists",
+        int,
+        "K",
+        SEARCH,
+        "How many of the best configurations run again under --reseeds new seeds when the trials "
+        "are done, to be ranked by their mean; --budget covers them, too",
+    ),
+    Flag(
+        "reseeds", int, "R", SEARCH, "Under how many new seeds each of the --finalists runs again"
+    ),
+    Flag(
         "set",
         list[str],
         "NAME=VALUE",

@@ -26,6 +26,7 @@ def outlook(plan: Plan, price: float | None = None) -> list[str]:
         ("space", _space(plan)),
         ("trials", [_trials(plan)]),
         ("rungs", _rungs(plan)),
+        ("finalists", _finalists(plan)),
         ("search", _search(plan)),
         ("retraining", _retraining(plan)),
         ("disk", _disk(plan)),
@@ -138,6 +139,18 @@ def _rungs(plan: Plan) -> list[str]:
     if settings.rungs == 1:
         where = "at the end of a trial's schedule only"
     return [f"{settings.rungs}: {where}", f"a trial: {_ranges(plan.schedules)}"]
+
+
+def _finalists(plan: Plan) -> list[str]:
+    search = plan.search
+    if not search.repeats:
+        return []
+    seeds = _counted(search.reseeds, "new seed")
+    who = f"the best {search.finalists} configurations run again under {seeds} each"
+    if search.finalists == 1:
+        who = f"the best configuration runs again under {seeds}"
+    more = _counted(search.repeats, "full schedule")
+    return [f"{who}: {more} more, which nothing stops, to be ranked by the mean"]
 
 
 def _listed(words: list[str]) -> str:

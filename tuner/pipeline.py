@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuner.comparisons import comparisons_of, write_comparisons
 from tuner.drafts import Draft
 from tuner.errors import SearchError, UserError
 from tuner.identity import check_same, describe, extended, plain_layout
@@ -234,8 +235,11 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
 
     run, preparation = job.run, job.preparation
     history = read_history(run.journal_file)
-    table = tuple(rows(history, preparation.direction))
+    objective, direction = preparation.task.objective, preparation.direction
+    found = comparisons_of(run, history, objective, direction, fetch=True)
+    table = tuple(rows(history, direction, found))
     job.lease.check()
+    write_comparisons(run, found)
     write_leaderboard(run, table)
     winner = best(table)
     if winner is None and reason != "interrupted":

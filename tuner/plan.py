@@ -169,6 +169,8 @@ def _search(preparation: Preparation, layout: Layout, limit: float | None = None
         asha=settings.scheduler == "asha",
         slots=layout.slots,
         limit=limit or math.inf,
+        finalists=settings.finalists,
+        reseeds=settings.reseeds,
     )
 
 
@@ -273,7 +275,8 @@ def disk(preparation: Preparation, layout: Layout) -> Disk:
     settings, data = preparation.settings, preparation.data
     model = model_bytes(preparation)
     row = 16 + 4 * preparation.task.num_labels
-    trials = settings.trials * (_TRIAL_FILES + data.selection.num_rows * row)
+    count = settings.trials + preparation.finals.trials
+    trials = count * (_TRIAL_FILES + data.selection.num_rows * row)
     slots = min(layout.slots, settings.trials)
     # The checkpoint before goes when the next one is whole.
     checkpoints = slots * 2 * (1 + _MOMENTS) * model

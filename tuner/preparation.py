@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.drafts import Draft, draft
 from tuner.errors import UserError
+from tuner.finalists import Finals
 from tuner.history import Direction
 from tuner.hub import probe_hub
 from tuner.hyperparameters import BATCH, LAYER_DECAY, OUR_OWN, REINIT_LAYERS, SMOOTHING
@@ -57,6 +58,11 @@ class Preparation:
         """Whether the objective is to be maximised or minimised."""
         return direction(self.task.objective)
 
+    @property
+    def finals(self) -> Finals:
+        """Which of the best configurations run again, and how often."""
+        return Finals(self.settings.finalists, self.settings.reseeds, self.settings.seed)
+
     def materials(self, layout: Layout, train: pa.Table, selection: pa.Table) -> Materials:
         """What a slot of `layout` is given to train on `train` and to score `selection`."""
         from tuner.materials import Materials
@@ -80,6 +86,12 @@ def resolve(settings: Settings) -> tuple[Settings, Draft]:
     Raises UserError for an unknown task or objective, and when no task is named.
     """
     settings, task = draft(settings)
+    if (settings.finalists > 0) != (settings.reseeds > 0):
+        given, other = ("finalists", "reseeds") if settings.finalists else ("reseeds", "finalists")
+        raise UserError(
+            f"--{given} {getattr(settings, given)}: needs --{other}, too, such as --{other} 3: the "
+            "best configurations run again under new seeds"
+        )
     filled: dict[str, Any] = {}
     if task.task is not None:
         objective = settings.objective or task.task.objective

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tuner.errors import UserError, suggestion
-from tuner.headings import Heading, heading_lines
+from tuner.headings import TIED, Heading, heading_lines
 from tuner.hyperparameters import (
     BATCH,
     CLASSIFIER_DROPOUT,
@@ -85,9 +85,11 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
     metrics.pop(about.objective, None)
     shown = [
         Column("rank", True, lambda row: str(row.rank or "")),
-        Column("trial", False, lambda row: row.trial),
+        Column("trial", False, _trial),
         Column("status", False, _status(about)),
+        *_seeds(rows),
         Column(about.objective, True, lambda row: _decimals(row.objective)),
+        *_errors(rows),
         *(Column(name, True, _metric(name), spare=3) for name in metrics),
         Column("done", True, lambda row: f"{100 * row.progress:.0f} %" if row.begun else ""),
         *(
@@ -114,6 +116,33 @@ def searched(rows: Sequence[Row]) -> list[str]:
     names = dict.fromkeys(name for row in rows for name in row.hyperparameters)
     differ = [n for n in names if len({repr(row.hyperparameters.get(n)) for row in rows}) > 1]
     return differ or list(names)
+
+
+def _trial(row: Row) -> str:
+    return row.trial if row.reseed_of is None else f"  {row.trial} of {row.reseed_of}"
+
+
+def _seeds(rows: Sequence[Row]) -> list[Column]:
+    """What ranks configurations that ran under several seeds, where there are any."""
+    if not any(row.seeds > 1 for row in rows):
+        return []
+    return [Column("mean ± sd (seeds)", True, _mean)]
+
+
+def _mean(row: Row) -> str:
+    if row.objective_mean is None or row.objective_sd is None:
+        return ""
+    return f"{row.objective_mean:.4f} ± {row.objective_sd:.4f} ({row.seeds})"
+
+
+def _errors(rows: Sequence[Row]) -> list[Column]:
+    """How sure the objective is, and who may be as good as the leader, where that is known."""
+    shown = []
+    if any(row.objective_se is not None for row in rows):
+        shown.append(Column("± se", True, lambda row: _decimals(row.objective_se), spare=1))
+    if any(row.tied for row in rows):
+        shown.append(Column(TIED, False, lambda row: TIED if row.tied else ""))
+    return shown
 
 
 def _status(about: Heading) -> Callable[[Row], str]:

@@ -69,6 +69,11 @@ class Run:
         return self.folder / f"leaderboard.{suffix.removeprefix('.')}"
 
     @property
+    def comparisons_file(self) -> Path:
+        """What is known of the scores' errors, and of who is ahead by chance alone."""
+        return self.folder / "comparisons.json"
+
+    @property
     def optuna_file(self) -> Path:
         return self.folder / "optuna.journal"
 

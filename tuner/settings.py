@@ -69,6 +69,8 @@ _NO_SEARCH: dict[str, Any] = {
     "budget": None,
     "scheduler": "none",
     "rungs": 1,
+    "finalists": 0,
+    "reseeds": 0,
     "slots": 1,
     "workers_per_trial": 1,
     "retrain": True,
@@ -226,6 +228,10 @@ class Settings(BaseModel):
     """One of the task's metrics; None: the task's own choice."""
     scheduler: Literal["asha", "none"] = "asha"
     rungs: Annotated[Count, Field(ge=1, le=6)] = 3
+    finalists: Annotated[Count, Field(ge=0, le=1000)] = 0
+    """So many of the best configurations run again under other seeds; 0: none."""
+    reseeds: Annotated[Count, Field(ge=0, le=1000)] = 0
+    """Under so many new seeds each."""
     slots: Annotated[int | Literal["auto"], BeforeValidator(_slots)] = "auto"
     workers_per_trial: Annotated[Count, Field(ge=1)] = 1
     gpus_per_worker: Annotated[Share, Field(ge=0)] | None = None

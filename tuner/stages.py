@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner.finalists import due, open_trials
 from tuner.identity import time_left
 from tuner.journal import Journal
-from tuner.leaderboard import LeaderboardFiles
 from tuner.leases import Lease
 from tuner.preparation import Preparation
 from tuner.progress import Watcher
 from tuner.runs import Run
+from tuner.upkeep import LeaderboardFiles
 
 if TYPE_CHECKING:
     from tuner.ledger import Ledger, Reason, SearchWatcher
@@ -48,8 +49,10 @@ def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
     grow = settings.slots == "auto"
     there = hosts.staying(hosts.alive())
     with Journal.open(run.journal_file, job.lease.check) as journal:
-        done = journal.history.done
-        if done >= settings.trials and journal.history.reason == "complete":
+        history, done = journal.history, journal.history.done
+        to_come = due(history, preparation.direction, preparation.finals)
+        over = open_trials(history, settings.trials) <= 0 and not to_come
+        if over and history.reason == "complete":
             return "complete", False
         slots = min(layout.slots, room(there, layout))
         ledger = ledger_of(job, journal, layout.slots, slots, job.watcher)
@@ -102,11 +105,12 @@ def ledger_of(
         journal,
         study,
         Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
-        (*watchers, LeaderboardFiles(run, preparation.direction)),
+        (*watchers, LeaderboardFiles(run, preparation.direction, preparation.task.objective)),
         objective=preparation.task.objective,
         direction=preparation.direction,
         planned=settings.trials,
         slots=slots,
         seconds=time_left(settings, journal.history),
         attempts=settings.max_failures + 1,
+        finals=preparation.finals,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tuner.finalists import in_all
 from tuner.hyperparameters import REDUCTION
 from tuner.journal import Direction, History, Record
 
@@ -41,8 +42,10 @@ class Tally:
 
     def __init__(self, history: History, direction: Direction) -> None:
         self._history = history
+        self._direction = direction
         self._sign = 1 if direction == "max" else -1
         self._done: set[str] = set()
+        self._again = False
         self._running: dict[str, Record] = {}
         self._spent = 0.0
         self._timed = 0
@@ -53,6 +56,7 @@ class Tally:
 
     def hear(self, record: Record) -> None:
         """Something happened to a trial."""
+        self._again = self._again or record.reseed_of is not None
         if record.done and record.name not in self._done:
             self._done.add(record.name)
             if record.last is not None:
@@ -88,12 +92,20 @@ class Tally:
         best = self._best
         name = None if best is None else best.name
         value = None if best is None or best.last is None else best.last.objective
-        return Standing(len(self._done), self._history.planned, name, value, self.seconds_left)
+        return Standing(len(self._done), self._planned, name, value, self.seconds_left)
+
+    @property
+    def _planned(self) -> int:
+        """How many trials there are to be, finalists' runs under other seeds included."""
+        sessions = self._history.sessions
+        if not self._again and not (sessions and sessions[-1].finalists):
+            return self._history.planned
+        return in_all(self._history, self._direction)
 
     @property
     def seconds_left(self) -> float | None:
         """As `seconds_left` says."""
-        to_go = self._history.planned - len(self._done)
+        to_go = self._planned - len(self._done)
         if to_go <= 0:
             return 0.0
         if not self._spent:

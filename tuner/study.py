@@ -83,6 +83,9 @@ class _Storage(JournalStorage):
 class Study:
     """Draws configurations for trials numbered 0, 1, …; start points first, then TPE.
 
+    Of `records`, the trials so far, those that ran a configuration again under another seed were
+    not drawn here: they take a name each, and count for nothing else.
+
     A seed is drawn outside the study, from the run's seed and the trial's number, and kept as a
     user attribute: TPE never models seeds.
     """
@@ -98,6 +101,7 @@ class Study:
         slots: int,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        drawn = [record for record in records if record.reseed_of is None]
         self._space = space
         self._seed = seed
         self._distributions = space.distributions()
@@ -107,14 +111,14 @@ class Study:
             storage=self._storage,
             study_name=name,
             direction="maximize" if direction == "max" else "minimize",
-            sampler=self._sampler(len(records), slots),
+            sampler=self._sampler(len(drawn), slots),
             pruner=optuna.pruners.NopPruner(),
         )
         self._random = self._sampler(RANDOM_AFTER, slots)
-        for record in records:
+        for record in drawn:
             if record.done:
                 self._study.add_trial(self._frozen(record))
-        self._drawn = len(records)
+        self._drawn, self._others = len(drawn), len(records) - len(drawn)
         self._asked: dict[str, optuna.trial.Trial] = {}
 
     def _sampler(self, drawn: int, slots: int) -> optuna.samplers.BaseSampler:
@@ -148,7 +152,7 @@ class Study:
             low, high = self._space.seeds
             drawn[SEED] = random.Random(f"{self._seed}:{number}:seed").randint(low, high)
         configuration = self._space.complete(drawn)
-        name = f"t{number:03d}"
+        name = f"t{number + self._others:03d}"
         self._asked[name] = trial
         trial.set_user_attr("trial", name)
         trial.set_user_attr(SEED, configuration[SEED])

@@ -144,7 +144,6 @@ def sleep(given: argparse.Namespace, folder: Path, slots: int) -> Slept:
     from tests.sleeping import Gate, SleepingPlan, read_notes
     from tuner import study
     from tuner.journal import Journal, read_history
-    from tuner.leaderboard import LeaderboardFiles
     from tuner.ledger import Ledger
     from tuner.progress import Lines
     from tuner.resources import Layout
@@ -153,6 +152,7 @@ def sleep(given: argparse.Namespace, folder: Path, slots: int) -> Slept:
     from tuner.search import run_search
     from tuner.slots import SlotPlan
     from tuner.spaces import load_space
+    from tuner.upkeep import LeaderboardFiles
 
     if given.draws == "random":
         study.RANDOM_AFTER = 0

@@ -54,6 +54,7 @@ def leaderboard(
 
 def board(run: Run, form: str, top: int | None) -> str:
     """The leaderboard in one of its forms, with its heading where the form has one."""
+    from tuner.comparisons import comparisons_of
     from tuner.headings import heading
     from tuner.journal import read_history
     from tuner.leaderboard import rows
@@ -77,7 +78,8 @@ def board(run: Run, form: str, top: int | None) -> str:
     )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = width is not None and not os.environ.get("NO_COLOR")
-    return render(rows(history, better), form, about, top=top, width=width, colour=colour)
+    listed = rows(history, better, comparisons_of(run, history, objective, better))
+    return render(listed, form, about, top=top, width=width, colour=colour)
 
 
 @app.command()

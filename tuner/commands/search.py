@@ -15,6 +15,7 @@ from tuner.options import settings_command, training_command
 from tuner.settings import Settings, parse_duration, read_run_file
 
 if TYPE_CHECKING:
+    from tuner.leaderboard import Row
     from tuner.pipeline import Result
 
 
@@ -133,7 +134,7 @@ def _closing(result: Result) -> list[str]:
         return [*lines, f"go on      tuner resume {where}{on}"]
     if best is not None:
         name = "trained" if file.plain else "winner"
-        lines.append(f"{name:11}{best.trial}: {configuration(best.hyperparameters)}")
+        lines.append(f"{name:11}{best.trial}: {configuration(best.hyperparameters)}{_over(best)}")
     lines += comparison(file.facts, read_history(run.journal_file))
     if result.metrics is not None and result.model_dir is not None:
         how = "trained" if file.plain else "retrained"
@@ -149,7 +150,12 @@ def _closing(result: Result) -> list[str]:
         ]
     if file.plain:
         return lines
-    return [*lines, f"extend     tuner resume {where}{on} --trials {len(result.rows) * 2}"]
+    searched = sum(row.reseed_of is None for row in result.rows)
+    return [*lines, f"extend     tuner resume {where}{on} --trials {2 * searched}"]
+
+
+def _over(best: Row) -> str:
+    return f"; the best mean over {best.seeds} seeds" if best.seeds > 1 else ""
 
 
 def _scores(metrics: Mapping[str, float]) -> str:

@@ -1,0 +1,352 @@
+"""Comparisons of trials: what a plain bootstrap over rows says, and readers draw little anew."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from tests.journals import Told, drawn, journal_of, run_trial
+from tests.predictions import right_on, told, write_predictions
+from tuner.commands.boards import board as leaderboard
+from tuner.comparisons import (
+    Comparisons,
+    comparisons_of,
+    kept_comparisons,
+    write_comparisons,
+)
+from tuner.headings import Heading, heading_lines
+from tuner.history import Direction, History
+from tuner.intervals import RESAMPLES, counts
+from tuner.journal import Journal, read_history
+from tuner.leaderboard import Row, rows
+from tuner.runs import Run, find_run
+from tuner.settings import Settings, write_run_file
+from tuner.upkeep import LeaderboardFiles
+
+ROWS = 300
+RANDOM = np.random.default_rng(5)
+LABELS = RANDOM.integers(0, 2, ROWS)
+BASE = RANDOM.random(ROWS) < 0.8
+
+
+def differing(gains: int, losses: int) -> np.ndarray:
+    """Which rows are right of a trial that is right on `gains` rows more than BASE is, and wrong on
+    `losses` rows on which BASE is right."""
+    right = BASE.copy()
+    right[np.flatnonzero(~BASE)[:gains]] = True
+    right[np.flatnonzero(BASE)[:losses]] = False
+    return right
+
+
+TRIALS = {
+    "t000": BASE,
+    "t001": differing(0, 4),
+    "t002": differing(0, 30),
+    "t003": differing(3, 4),
+    "t004": BASE,
+}
+
+
+def run_of(folder: Path, trials: dict[str, np.ndarray] = TRIALS, **changes: object) -> Run:
+    """A run of finished trials with these rows right, and their predictions."""
+    run = Run(folder / "run")
+    run.folder.mkdir()
+    # The later of equal trials has the higher loss.
+    listed = [told(right, loss=0.5 + n / 100) for n, right in enumerate(trials.values())]
+    journal_of(run.journal_file, listed, **changes)  # type: ignore[arg-type]
+    for name, right in trials.items():
+        write_predictions(run.predictions_folder, name, right_on(right, LABELS), LABELS)
+    return run
+
+
+def found(run: Run, objective: str = "accuracy", direction: Direction = "max") -> Comparisons:
+    return comparisons_of(run, read_history(run.journal_file), objective, direction)
+
+
+def board(run: Run) -> dict[str, Row]:
+    listed = rows(read_history(run.journal_file), "max", found(run))
+    return {row.trial: row for row in listed}
+
+
+@cache
+def drawn_rows() -> list[np.ndarray]:
+    """The rows of every resample, with those drawn twice twice."""
+    blocks = np.concatenate(list(counts(ROWS, RESAMPLES, 0))).astype(int)
+    return [np.repeat(np.arange(ROWS), times) for times in blocks]
+
+
+def test_intervals_and_ties_are_those_of_a_plain_loop_over_resamples(tmp_path: Path) -> None:
+    scores = {n: [right[i].mean() for i in drawn_rows()] for n, right in TRIALS.items()}
+    listed = board(run_of(tmp_path))
+    assert list(listed) == ["t000", "t004", "t003", "t001", "t002"]
+    leader = np.array(scores["t000"])
+    for name, row in listed.items():
+        own = np.array(scores[name])
+        assert row.objective_se == pytest.approx(own.std(ddof=1), abs=1e-6)
+        low, high = np.quantile(own, [0.025, 0.975])
+        assert (row.objective_low, row.objective_high) == pytest.approx((low, high), abs=1e-6)
+        assert low < TRIALS[name].mean() < high
+        if name != "t000":
+            worse = (own < leader).mean() + (own == leader).mean() / 2
+            assert row.worse == pytest.approx(worse, abs=1e-9)
+            assert row.tied == (worse < 0.95)
+    assert (listed["t000"].worse, listed["t000"].tied) == (None, False)
+    assert listed["t004"].worse == 0.5, "it answers as the leader does"
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "tied"),
+    [(0, 4, False), (5, 7, True), (3, 4, True), (10, 30, False), (20, 28, True), (40, 60, False)],
+)
+def test_who_is_tied_in_accuracy_is_who_mcnemars_exact_test_cannot_tell_apart(
+    tmp_path: Path, gains: int, losses: int, tied: bool
+) -> None:
+    # One-sided, of the rows on which the two differ; the outcome itself counts half (mid-p).
+    rows_ = gains + losses
+    chances = [math.comb(rows_, n) / 2**rows_ for n in range(losses, rows_ + 1)]
+    mid = sum(chances) - chances[0] / 2
+    run = run_of(tmp_path, {"t000": BASE, "t001": differing(gains, losses)})
+    row = board(run)["t001"]
+    assert row.worse is not None
+    assert row.tied == tied
+    assert row.worse == pytest.approx(1 - mid, abs=0.06)
+
+
+def test_another_metric_and_a_direction_are_heeded(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    labels = RANDOM.normal(size=ROWS)
+    logits = {f"t{n:03d}": labels + RANDOM.normal(size=ROWS) * (1 + n / 4) for n in range(3)}
+    everything = np.arange(ROWS)
+
+    def rmse(name: str, which: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((logits[name][which] - labels[which]) ** 2)))
+
+    values = {name: rmse(name, everything) for name in logits}
+    journal_of(run.journal_file, [Told(values=(3.0, 3.0, value)) for value in values.values()])
+    for name, said in logits.items():
+        write_predictions(run.predictions_folder, name, said[:, None], labels)
+    history = read_history(run.journal_file)
+    listed = rows(history, "min", comparisons_of(run, history, "rmse", "min"))
+    assert [row.trial for row in listed] == ["t000", "t001", "t002"]
+    for row in listed[1:]:
+        worse = np.mean([rmse("t000", i) < rmse(row.trial, i) for i in drawn_rows()])
+        assert row.worse == pytest.approx(worse, abs=1e-3)
+    assert listed[2].tied is False
+
+
+def test_what_cannot_be_read_is_not_known_and_the_others_stay_as_they_are(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    before = board(run)
+    folder = run.predictions_folder
+    half = (folder / "t001.parquet").read_bytes()
+    (folder / "t001.parquet").write_bytes(half[: len(half) // 2])
+    (folder / "t003.parquet").unlink()
+    (folder / "t004.parquet").write_bytes(b"")
+    listed = board(run)
+    for name in ("t001", "t003", "t004"):
+        row = listed[name]
+        assert (row.objective_se, row.objective_low, row.worse, row.tied) == (None,) * 4
+        assert row.objective == before[name].objective
+    assert listed["t002"] == before["t002"]
+    (folder / "t000.parquet").unlink()
+    row = board(run)["t002"]
+    assert (row.objective_se, row.worse) == (before["t002"].objective_se, None)
+
+
+@pytest.mark.parametrize("what", ["rows", "labels", "fewer"])
+def test_trials_that_scored_other_rows_are_not_paired(tmp_path: Path, what: str) -> None:
+    run = run_of(tmp_path)
+    ids, labels, right = np.arange(ROWS), LABELS.copy(), TRIALS["t001"]
+    if what == "rows":
+        ids = ids + 1
+    elif what == "labels":
+        labels[0] = 1 - labels[0]
+    else:
+        ids, labels, right = ids[1:], labels[1:], right[1:]
+    write_predictions(run.predictions_folder, "t001", right_on(right, labels), labels, ids)
+    row = board(run)["t001"]
+    assert row.objective_se is not None
+    assert (row.worse, row.tied) == (None, None)
+
+
+def reseeded(folder: Path) -> tuple[Run, History]:
+    """Two configurations under three seeds each (one of the six failed), and one under one."""
+    run = run_of(folder, {name: TRIALS[name] for name in ("t000", "t001", "t002")})
+    again = {
+        "t003": ("t000", differing(0, 10)),
+        "t004": ("t001", differing(6, 4)),
+        "t005": ("t000", differing(0, 20)),
+        "t006": ("t001", differing(1, 9)),
+        "t007": ("t001", None),
+    }
+    with Journal.open(run.journal_file) as journal:
+        for number, (name, (of, right)) in enumerate(again.items(), start=3):
+            configuration = {**Told().configuration, "seed": number}
+            journal.append(
+                "drawn", trial=name, number=number, configuration=configuration, reseed_of=of
+            )
+            run_trial(journal, name, Told("failed", ()) if right is None else told(right))
+            if right is not None:
+                write_predictions(run.predictions_folder, name, right_on(right, LABELS), LABELS)
+    return run, read_history(run.journal_file)
+
+
+def test_of_several_seeds_the_means_are_compared_and_the_seeds_noise_counts(
+    tmp_path: Path,
+) -> None:
+    run, _ = reseeded(tmp_path)
+    listed = board(run)
+    assert list(listed) == ["t001", "t004", "t006", "t007", "t000", "t003", "t005", "t002"]
+    assert [row.rank for row in listed.values()] == [1, None, None, None, 2, None, None, 3]
+    first = [TRIALS["t001"], differing(6, 4), differing(1, 9)]
+    second = [TRIALS["t000"], differing(0, 10), differing(0, 20)]
+    means = [np.mean([right.mean() for right in group]) for group in (first, second)]
+    sds = [np.std([right.mean() for right in group], ddof=1) for group in (first, second)]
+    for row, mean, sd in zip((listed["t001"], listed["t000"]), means, sds, strict=True):
+        assert (row.objective_mean, row.objective_sd) == pytest.approx((mean, sd))
+        assert row.seeds == 3
+    assert (listed["t002"].objective_mean, listed["t002"].seeds) == (None, 1)
+    pooled = (sds[0] ** 2 + sds[1] ** 2) / 2
+    for name, group in (("t000", second), ("t002", [TRIALS["t002"]])):
+        noise = math.sqrt(pooled * (1 / 3 + 1 / len(group)))
+        ahead = [
+            np.mean([right[i].mean() for right in first])
+            - np.mean([right[i].mean() for right in group])
+            for i in drawn_rows()
+        ]
+        normal = NormalDist(0, noise)
+        assert listed[name].worse == pytest.approx(np.mean([normal.cdf(d) for d in ahead]), 1e-5)
+    for name in ("t003", "t004"):
+        assert listed[name].objective_se is not None
+        assert (listed[name].worse, listed[name].tied) == (None, None)
+    assert listed["t003"].reseed_of == "t000"
+    (run.predictions_folder / "t006.parquet").unlink()
+    assert board(run)["t000"].worse is None, "a mean of which a part is missing is no mean"
+
+
+def test_what_was_kept_is_taken_and_only_what_is_missing_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path)
+    whole = found(run)
+    write_comparisons(run, whole)
+    assert kept_comparisons(run, "accuracy") == whole
+    assert kept_comparisons(run, "f1") == Comparisons("f1")
+    read: list[str] = []
+    content = Path.read_bytes
+
+    def watched(path: Path) -> bytes:
+        if path.suffix == ".parquet":
+            read.append(path.stem)
+        return content(path)
+
+    monkeypatch.setattr(Path, "read_bytes", watched)
+    assert found(run) == whole
+    assert read == []
+    write_comparisons(run, replace(whole, of={n: whole.of[n] for n in list(whole.of)[:4]}))
+    assert found(run) == whole
+    assert read == ["t000", "t002"]
+    # Who leads has changed since: all is drawn anew.
+    write_comparisons(run, replace(whole, leader="t003"))
+    assert found(run) == whole
+    damaged = run.comparisons_file.read_bytes()
+    run.comparisons_file.write_bytes(damaged[: len(damaged) // 2])
+    assert found(run) == whole
+
+
+def test_a_leader_that_has_changed_leaves_nobody_tied_with_the_old_one(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    listed = rows(read_history(run.journal_file), "max", replace(found(run), leader="t003"))
+    assert {row.worse for row in listed} == {None}
+    assert all(row.objective_se is not None for row in listed)
+
+
+def test_the_driver_keeps_what_a_reader_would_find(tmp_path: Path) -> None:
+    source = run_of(tmp_path)
+    run = Run(tmp_path / "driven")
+    run.folder.mkdir()
+    files = LeaderboardFiles(run, "max", "accuracy", every=0.01)
+    with Journal.open(run.journal_file) as journal:
+        journal.append("session", planned=len(TRIALS), slots=1)
+        for number, (name, right) in enumerate(TRIALS.items()):
+            said = told(right, loss=0.5 + number / 100)
+            drawn(journal, number, said)
+            write_predictions(run.predictions_folder, name, right_on(right, LABELS), LABELS)
+            run_trial(journal, name, said)
+            files.event("finished", journal.history.records[name], journal.history)
+    files.search_ended("complete")
+    assert kept_comparisons(run, "accuracy") == found(source)
+    listed = json.loads(run.leaderboard_file("json").read_text())
+    assert [row["tied"] for row in listed] == [row.tied for row in board(source).values()]
+
+
+def test_ranks_and_ties_do_not_depend_on_the_order_in_which_trials_ended(tmp_path: Path) -> None:
+    expected = list(board(run_of(tmp_path)).values())
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        order = np.random.default_rng(seed).permutation(len(TRIALS)).tolist()
+        assert list(board(run_of(folder, order=order)).values()) == expected
+
+
+def stored(folder: Path, run: Run) -> Run:
+    """A reader's view of the run after it was put into a store."""
+    shutil.copytree(run.folder, folder / "store" / run.name)
+    return find_run(f"file://{folder}/store", run.name)
+
+
+def test_of_a_run_in_a_store_a_reader_brings_down_the_comparisons_and_no_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    run = run_of(tmp_path)
+    expected = found(run)
+    write_comparisons(run, expected)
+    reader = stored(tmp_path, run)
+    assert found(reader) == expected
+    assert not reader.predictions_folder.exists()
+    # Who leads has changed since: the errors stay, and the reader fetches nothing for the rest.
+    kept = tmp_path / "store" / run.name / "comparisons.json"
+    kept.write_text(kept.read_text().replace('"leader": "t000"', '"leader": "t003"'))
+    listed = board(reader)
+    assert {row.worse for row in listed.values()} == {None}
+    assert listed["t001"].objective_se == expected.of["t001"].se
+    # A driver does, and a store that lacks the file has nothing to tell a reader.
+    history = read_history(reader.journal_file)
+    assert comparisons_of(reader, history, "accuracy", "max", fetch=True) == expected
+    kept.unlink()
+    assert found(reader) == Comparisons("accuracy")
+    assert comparisons_of(reader, history, "accuracy", "max", fetch=True) == expected
+
+
+def test_a_killed_run_shows_what_is_whole_and_says_what_is_not(tmp_path: Path) -> None:
+    run = run_of(tmp_path, planned=9, reason=None)
+    write_run_file(run, Settings(task="rte", trials=9), {"data": {"selection_rows": ROWS}})
+    with run.journal_file.open("a") as file:
+        file.write('{"event":"drawn","trial":"t005","num')
+    half = (run.predictions_folder / "t003.parquet").read_bytes()
+    (run.predictions_folder / "t003.parquet").write_bytes(half[: len(half) // 2])
+    for form in ("table", "md"):
+        text = leaderboard(run, form, None)
+        assert "5 of 9 trials done (5 finished)" in text
+        assert "was cut short (its driver is gone)" in text
+        assert "t000 cannot be told from t004 (paired bootstrap over 300 rows, 95 %)" in text
+        assert "how sure the scores of t003 are is not known" in text
+        assert "300 held-out rows of the training split, which chose the winner" in text
+        assert all(f"t00{n}" in text for n in range(5))
+
+
+def test_a_leader_ahead_of_all_others_is_called_that(tmp_path: Path) -> None:
+    run = run_of(tmp_path, {"t000": BASE, "t001": differing(0, 30)})
+    lines = heading_lines(list(board(run).values()), Heading(selection_rows=ROWS))
+    assert "t000 is ahead of every other finished trial (paired bootstrap over 300 rows, 95 %)" in (
+        lines
+    )

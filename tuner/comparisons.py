@@ -1,0 +1,242 @@
+"""How sure a leaderboard is: each score's error, and which trials cannot be told from the leader.
+
+The selection rows are a sample, and another sample would have ranked close trials otherwise. The
+bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993) draws rows with replacement
+and scores all trials on the same draws: paired, as Koehn (2004, Statistical Significance Tests for
+Machine Translation Evaluation) compares two systems, and Berg-Kirkpatrick et al. (2012, An
+Empirical Investigation of Statistical Significance in NLP) look into. What is found lies beside the
+journal in a small file, so that a reader draws nothing. Knows no row of a leaderboard.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from tuner import documents
+from tuner.errors import TunerError
+from tuner.history import Direction, History
+from tuner.ranking import Entrant, ranked, seed_variance
+from tuner.runs import Run, bring, driven
+from tuner.stores import Store, at_once
+
+if TYPE_CHECKING:
+    from tuner.draws import Draws
+    from tuner.intervals import Array
+
+SURE = 0.95
+"""From this probability of being worse on, a trial counts as told from the leader."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a trial's predictions tell: the standard error `se` of its objective, the 95 % interval
+    from `low` to `high`, and the probability that it is `worse` than the leader (None: it is the
+    leader, or runs a configuration again, or was not scored on the leader's rows)."""
+
+    se: float
+    low: float
+    high: float
+    worse: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """The comparisons `of` trials by their names, None for one whose predictions are missing or
+    damaged. `leader` is what `worse` is about, and `seeds` names, for each configuration that ran
+    under several seeds, the trials that count: where either has changed, `worse` says nothing."""
+
+    objective: str
+    leader: str | None = None
+    seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of: Mapping[str, Comparison | None] = field(default_factory=dict)
+
+    def holds(self, entrants: Sequence[Entrant]) -> bool:
+        """Whether `worse` is about these configurations, best first."""
+        return (self.leader, self.seeds) == (_leader(entrants), _seeds(entrants))
+
+
+def compare(
+    entrants: Sequence[Entrant],
+    draws: Draws,
+    objective: str,
+    direction: Direction,
+    wanted: Container[str] | None = None,
+) -> Comparisons:
+    """The comparisons of the configurations, best first, with the first of them; of those alone
+    whose first trial is `wanted` (None: all).
+
+    A trial is worse in a resample in which its objective is behind the leader's, half worse where
+    they are equal; `worse` is the share of resamples. Of a configuration that ran under several
+    seeds the mean over seeds is compared. Its seeds are a sample, too: with the variance s^2
+    between seeds, pooled over all configurations that have several, n seeds of one and m of the
+    other move the difference by a normal error of variance s^2 (1/n + 1/m), and a resample counts
+    with the probability that it is behind in spite of it. (What of a seed's luck lies in the rows
+    that it was scored on is in the resamples, too: `worse` errs towards a tie.)
+    """
+    from tuner.intervals import interval, standard_error
+
+    found: dict[str, Comparison | None] = {}
+    leader = entrants[0] if entrants and entrants[0].seeds else None
+    variance = seed_variance(entrants)
+    sign = 1.0 if direction == "max" else -1.0
+    best = None if leader is None else draws.mean(_names(leader))
+    for entrant in entrants:
+        if wanted is not None and entrant.record.name not in wanted:
+            continue
+        for record in entrant.scored:
+            name, worse = record.name, None
+            if name not in draws:
+                found[name] = None
+                continue
+            if leader is not None and entrant is not leader and record is entrant.record:
+                ahead = _ahead(draws, leader, best, entrant)
+                if ahead is not None:
+                    noise = math.sqrt(variance * (1 / leader.seeds + 1 / entrant.seeds))
+                    worse = _behind(sign * ahead, noise)
+            bounds = interval(draws.of(name))
+            found[name] = Comparison(standard_error(draws.of(name)), bounds.low, bounds.high, worse)
+    return Comparisons(objective, _leader(entrants), _seeds(entrants), found)
+
+
+def _ahead(draws: Draws, leader: Entrant, best: Array | None, other: Entrant) -> Array | None:
+    """By how much the leader's objective is above the other's on each resample; None where they
+    cannot be paired."""
+    names = _names(other)
+    values = draws.mean(names)
+    if best is None or values is None or not draws.paired(*_names(leader), *names):
+        return None
+    return best - values
+
+
+def _behind(ahead: Array, noise: float) -> float:
+    """The probability of being behind, over resamples."""
+    import numpy as np
+
+    if noise > 0.0:
+        grid, probability = _normal()
+        return float(np.interp(ahead / noise, grid, probability).mean())
+    return float((ahead > 0).mean() + (ahead == 0).mean() / 2)
+
+
+@functools.cache
+def _normal() -> tuple[Array, Array]:
+    """The normal distribution's probabilities, closely enough (7e-7) to be interpolated."""
+    import numpy as np
+
+    grid = np.linspace(-8.0, 8.0, 3201)
+    return grid, np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in grid])
+
+
+def _names(entrant: Entrant) -> list[str]:
+    return [record.name for record in entrant.scored]
+
+
+def _leader(entrants: Sequence[Entrant]) -> str | None:
+    return entrants[0].record.name if entrants and entrants[0].seeds else None
+
+
+def _seeds(entrants: Sequence[Entrant]) -> dict[str, tuple[str, ...]]:
+    return {e.record.name: tuple(_names(e)) for e in entrants if e.seeds > 1}
+
+
+# Where comparisons are kept
+
+
+def write_comparisons(run: Run, found: Comparisons) -> None:
+    """Write comparisons.json, whole or not at all. Raises OSError."""
+    trials = {name: None if one is None else asdict(one) for name, one in found.of.items()}
+    lines = ",\n  ".join(f"{json.dumps(n)}: {json.dumps(t)}" for n, t in trials.items())
+    head = json.dumps(
+        {"objective": found.objective, "leader": found.leader, "seeds": found.seeds}
+    ).removesuffix("}")
+    documents.write_text(run.comparisons_file, f'{head},\n "trials": {{\n  {lines}\n }}}}\n')
+
+
+def kept_comparisons(run: Run, objective: str) -> Comparisons:
+    """What the run's comparisons.json holds; nothing where it is missing, damaged or of another
+    objective. Of a run in a store the file is brought down first."""
+    empty = Comparisons(objective)
+    try:
+        # The driver's own copy is the newest.
+        if run.uri is not None and (
+            run.folder != driven(run).folder or not run.comparisons_file.exists()
+        ):
+            bring(run, run.comparisons_file.name)
+        said = json.loads(run.comparisons_file.read_bytes())
+        if said["objective"] != objective:
+            return empty
+        seeds = {name: tuple(trials) for name, trials in said["seeds"].items()}
+        of = {n: None if one is None else Comparison(**one) for n, one in said["trials"].items()}
+        return Comparisons(objective, said["leader"], seeds, of)
+    except (OSError, TunerError, ValueError, KeyError, TypeError, AttributeError):
+        return empty
+
+
+def comparisons_of(
+    run: Run, history: History, objective: str, direction: Direction, *, fetch: bool = False
+) -> Comparisons:
+    """The comparisons of a run's finished trials: those kept, and what is missing of them from the
+    predictions. Of a run in a store predictions are read with `fetch` only."""
+    kept, entrants = kept_comparisons(run, objective), ranked(history, direction)
+    holds = kept.holds(entrants)
+    # Where `worse` holds, what is kept stays as it is.
+    wanted = [e for e in entrants if not holds or not kept.of.keys() >= set(_names(e))]
+    if not wanted or (run.uri is not None and not fetch):
+        return kept
+    keeper = Comparer(run, objective, direction)
+    keeper.read(name for entrant in [*entrants[:1], *wanted] for name in _names(entrant))
+    chosen = {entrant.record.name for entrant in wanted}
+    found = compare(entrants, keeper.draws, objective, direction, chosen)
+    return Comparisons(objective, _leader(entrants), _seeds(entrants), {**kept.of, **found.of})
+
+
+class Comparer:
+    """Keeps a run's comparisons up to date as trials finish: what was drawn stays in memory."""
+
+    def __init__(self, run: Run, objective: str, direction: Direction) -> None:
+        from tuner.draws import Draws
+
+        self.draws = Draws(objective)
+        self._run = run
+        self._objective = objective
+        self._direction = direction
+        self._missing: set[str] = set()
+
+    def update(self, history: History, *, again: bool = False) -> Comparisons:
+        """The comparisons of all trials that have finished; `again` looks once more for
+        predictions that were not there."""
+        if again:
+            self._missing.clear()
+        entrants = ranked(history, self._direction)
+        self.read(name for entrant in entrants for name in _names(entrant))
+        return compare(entrants, self.draws, self._objective, self._direction)
+
+    def read(self, names: Iterable[str]) -> None:
+        """Draw for trials whose predictions can be read, and remember those whose cannot."""
+        from tuner.draws import read_predictions
+
+        fresh = [n for n in names if n not in self.draws and n not in self._missing]
+        store = self._run.store
+
+        def read(name: str) -> tuple[str, bytes]:
+            return name, self._content(store, name)
+
+        contents = at_once(read, fresh) if store is not None else [read(name) for name in fresh]
+        said = {name: read_predictions(content) for name, content in contents if content}
+        self.draws.take({name: found for name, found in said.items() if found is not None})
+        self._missing |= {name for name in fresh if name not in self.draws}
+
+    def _content(self, store: Store | None, name: str) -> bytes:
+        """A trial's predictions as they are stored; empty where there are none."""
+        file = self._run.predictions_folder / f"{name}.parquet"
+        try:
+            if store is not None:
+                return store.read(f"{self._run.predictions_folder.name}/{file.name}") or b""
+            return file.read_bytes()
+        except (OSError, TunerError):
+            return b""
