@@ -340,7 +340,8 @@ def test_a_killed_run_shows_what_is_whole_and_says_what_is_not(tmp_path: Path) -
         assert "was cut short (its driver is gone)" in text
         assert "t000 cannot be told from t004 (paired bootstrap over 300 rows, 95 %)" in text
         assert "how sure the scores of t003 are is not known" in text
-        assert "300 held-out rows of the training split, which chose the winner" in text
+        assert "300 held-out rows of the training split, which choose the winner" in text
+        assert "The final score is on other rows, which play no part in this." in text
         assert all(f"t00{n}" in text for n in range(5))
 
 

@@ -121,15 +121,19 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     parts = [part for part in (about.run, about.task and f"task {about.task}") if part]
     better = "higher" if about.direction == "max" else "lower"
     lines = [", ".join([*parts, f"{about.objective} ({better} is better)"]), _state(rows, about)]
-    lines += [_selection(about), *_ties(rows, about), *_unsure(rows, about)]
-    if about.selected_on == "validation" and not about.plain:
-        lines.append(
-            "The winner was chosen on the rows that also give the final score: that score is "
-            "optimistic."
-        )
+    lines.append(_selection(about))
+    if not about.plain:
+        lines.append(_OPTIMISTIC if about.selected_on == "validation" else _APART)
+    lines += [*_ties(rows, about), *_unsure(rows, about)]
     if any(row.status == "failed" for row in rows):
         lines.append(f"Why a trial failed: `tuner logs {about.resume or about.run} TRIAL`")
     return lines
+
+
+_APART = "The final score is on other rows, which play no part in this."
+_OPTIMISTIC = (
+    "The winner was chosen on the rows that also give the final score: that score is optimistic."
+)
 
 
 def _state(rows: Sequence[Row], about: Heading) -> str:
@@ -177,11 +181,8 @@ def _selection(about: Heading) -> str:
         if about.majority is None
         else f"; always the majority class (or the mean) scores {about.majority:.4f} there"
     )
-    apart = "" if about.plain or about.selected_on == "validation" else _APART
-    return f"scores are on {source}{apart}{beside}"
-
-
-_APART = ", which chose the winner; the rows of the final score played no part"
+    chosen = "" if about.plain else ", which choose the winner"
+    return f"scores are on {source}{chosen}{beside}"
 
 
 def _ties(rows: Sequence[Row], about: Heading) -> list[str]:
