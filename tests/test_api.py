@@ -112,6 +112,8 @@ def test_the_best_runs_again_on_full_schedules_under_new_seeds_and_ranks_by_the_
     assert winner.objective_mean == pytest.approx(sum(objectives) / 3)
     assert honest.best == winner
     assert all(row.objective_se is not None for row in honest.rows if row.rank or row.reseed_of)
+    card = (honest.model_dir / "README.md").read_text()
+    assert f"with {winner.objective_mean:.4f} on these rows, the mean over 3 seeds |" in card
     told = json.loads(honest.run.comparisons_file.read_text())
     assert told["seeds"] == {winner.trial: [winner.trial, "t004", "t005"]}
 

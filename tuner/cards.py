@@ -51,10 +51,11 @@ class CardFacts:
     `base_model` is the base model's name as it may be shown, `hub_id` its Hub id where it has one.
     `seconds` is the time over all sessions. `train_rows` are those a trial trained on,
     `selection_rows` those that trials were compared on, `full_train_rows` those of the retraining.
-    `winner_score` is the winning trial's objective on the selection rows; `majority` holds the
-    task's metrics on the validation split for a model that always says the commonest label (of a
-    regression, the mean score) of the training rows. `searched` tells whether there was a search,
-    or one training with a configuration that was given.
+    `winner_score` is the winning trial's objective on the selection rows, the mean over
+    `winner_seeds` seeds where it ran under several; `majority` holds the task's metrics on the
+    validation split for a model that always says the commonest label (of a regression, the mean
+    score) of the training rows. `searched` tells whether there was a search, or one training with a
+    configuration that was given.
     """
 
     base_model: str
@@ -76,6 +77,7 @@ class CardFacts:
     seed: int
     versions: Mapping[str, str]
     searched: bool = True
+    winner_seeds: int = 1
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
     more = score_counterparts(task, place, trained.folder, base.tokenizer, data.max_length, watcher)
     watcher.stage("exporting")
     job.lease.check()
+    mean = winner.objective_mean
     statuses = [record.status for record in history.records.values()]
     facts = CardFacts(
         base_model=base.name,
@@ -133,7 +134,8 @@ def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
         selection_rows=data.selection.num_rows,
         full_train_rows=data.full_train.num_rows,
         winner=winner.trial,
-        winner_score=float(winner.objective or 0.0),
+        winner_score=float((winner.objective if mean is None else mean) or 0.0),
+        winner_seeds=winner.seeds,
         majority=data.majority["validation"],
         seed=preparation.settings.seed,
         versions=versions(),

@@ -122,18 +122,21 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     better = "higher" if about.direction == "max" else "lower"
     lines = [", ".join([*parts, f"{about.objective} ({better} is better)"]), _state(rows, about)]
     lines.append(_selection(about))
-    if not about.plain:
-        lines.append(_OPTIMISTIC if about.selected_on == "validation" else _APART)
+    if about.selected_on in _CHOICE and not about.plain:
+        lines.append(_CHOICE[about.selected_on])
     lines += [*_ties(rows, about), *_unsure(rows, about)]
     if any(row.status == "failed" for row in rows):
         lines.append(f"Why a trial failed: `tuner logs {about.resume or about.run} TRIAL`")
     return lines
 
 
-_APART = "The final score is on other rows, which play no part in this."
-_OPTIMISTIC = (
-    "The winner was chosen on the rows that also give the final score: that score is optimistic."
-)
+_CHOICE = {
+    "holdout": "The final score is on other rows, which play no part in this.",
+    "validation": (
+        "The winner was chosen on the rows that also give the final score: that score is "
+        "optimistic."
+    ),
+}
 
 
 def _state(rows: Sequence[Row], about: Heading) -> str:
