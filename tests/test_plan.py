@@ -15,7 +15,7 @@ from tests.test_commands import Said, command
 from tuner.forecast import Estimate, spent
 from tuner.journal import read_history
 from tuner.outlook import comparison, outlook
-from tuner.plan import FOLDER, Plan, plan, this_host
+from tuner.plan import FOLDER, Plan, disk, plan, this_host
 from tuner.resources import Node, lay_out
 from tuner.runs import Run
 from tuner.session import ray_session
@@ -215,3 +215,13 @@ def test_a_plan_says_how_many_run_at_once_and_why_not_more(
     assert said in "\n".join(outlook(varied))
     growing = "\n".join(outlook(replace(varied, now=1)))
     assert "(1 until more hosts have come)" in growing
+
+
+def test_a_plan_says_what_the_finalists_add(made: Plan) -> None:
+    assert "finalists" not in "\n".join(outlook(made))
+    varied = replace(made, search=replace(made.search, finalists=2, reseeds=3))
+    told = "\n".join(outlook(varied))
+    assert "the best 2 configurations run again under 3 new seeds each: 6 full schedules" in told
+    settings = made.preparation.settings.model_copy(update={"finalists": 2, "reseeds": 3})
+    more = replace(made.preparation, settings=settings)
+    assert disk(more, made.layout).kept > made.disk.kept

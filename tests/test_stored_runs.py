@@ -115,7 +115,14 @@ def test_another_host_ends_the_run_with_exactly_the_planned_trials(
 def test_the_store_holds_all_that_a_run_leaves(story: Story, tmp_path: Path) -> None:
     names = {entry.name for entry in story.store.entries()}
     tops = {name.partition("/")[0] for name in names}
-    assert {"run.yaml", "journal.jsonl", "leaderboard.json", "best", "predictions"} <= tops
+    assert {
+        "run.yaml",
+        "journal.jsonl",
+        "leaderboard.json",
+        "comparisons.json",
+        "best",
+        "predictions",
+    } <= tops
     # Losers, the retraining, the drivers and the hosts' checks leave nothing behind.
     assert not {name for name in names if name.startswith(("checkpoints/", ".", "lease"))}
     rows = json.loads(story.store.read("leaderboard.json") or b"")
