@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import DONE, Storage, Which, app
-from tuner.settings import read_run_file
 
 if TYPE_CHECKING:
     from tuner.runs import Run
@@ -20,16 +18,34 @@ if TYPE_CHECKING:
 COPIES = "runs"
 """The folder for copies of runs that lie elsewhere, and for runs where nothing else is said."""
 
+FORMS = "table|csv|json|md|html"
+
 
 @app.command()
 def leaderboard(
     run: Which = None,
-    form: Annotated[
-        str, typer.Option("--format", metavar="table|csv|json|md", help="How to print it.")
-    ] = "table",
     top: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first N rows.")
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Put the rows in the order of a column, the least first; with a dash before its "
+            "name (-accuracy) the greatest first. Rows without a value come last.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="Only these columns, in this order: by the names of the table (lr, time), of CSV "
+            "or of JSON. In JSON only these keys are kept.",
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar=FORMS, help="How to print it.")
+    ] = "table",
     fetch: Annotated[
         bool,
         typer.Option(
@@ -39,10 +55,12 @@ def leaderboard(
     storage: Storage = "runs",
 ) -> int:
     """Print a run's leaderboard: finished trials, best first, then stopped, then failed ones."""
+    from tuner.rendering import check_form
     from tuner.runs import find_run
 
+    check_form(form)
     found = find_run(storage, run)
-    print(board(found, form, top), end="")
+    print(board(found, form, top, sort, columns), end="")
     if fetch:
         from tuner.mirror import copy_to
 
@@ -52,32 +70,34 @@ def leaderboard(
     return DONE
 
 
-def board(run: Run, form: str, top: int | None) -> str:
+def board(
+    run: Run,
+    form: str = "table",
+    top: int | None = None,
+    sort: str | None = None,
+    columns: str | None = None,
+) -> str:
     """The leaderboard in one of its forms, with its heading where the form has one."""
-    from tuner.headings import heading
-    from tuner.journal import read_history
-    from tuner.leaderboard import rows
-    from tuner.leases import is_held
+    from tuner.ordering import ordered
     from tuner.rendering import render
-    from tuner.tasks import direction, find_task
+    from tuner.views import view
 
-    file, history = read_run_file(run), read_history(run.journal_file)
-    task = str((file.facts.get("task") or {}).get("name") or file.settings.task)
-    objective = file.settings.objective or find_task(task).objective
-    better = direction(objective)
-    about = heading(
-        run.name,
-        task,
-        objective,
-        better,
-        file.facts,
-        history,
-        live=is_held(run),
-        resume=shlex.quote(run.where),
+    seen = view(run)
+    width = _width()
+    return render(
+        ordered(seen.rows, sort, seen.objective),
+        form,
+        seen.heading,
+        top=top,
+        names=columns,
+        width=width,
+        colour=width is not None and not os.environ.get("NO_COLOR"),
     )
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    colour = width is not None and not os.environ.get("NO_COLOR")
-    return render(rows(history, better), form, about, top=top, width=width, colour=colour)
+
+
+def _width() -> int | None:
+    """The terminal's; None where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @app.command()

@@ -111,7 +111,7 @@ def resume(
 def _conclude(result: Result) -> int:
     from tuner.commands.boards import board
 
-    print(board(result.run, "table", None), end="")
+    print(board(result.run), end="")
     for line in _closing(result):
         print(line)
     return FAILED if result.interrupted else DONE
