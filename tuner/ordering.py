@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from tuner.errors import UserError, suggestion
 from tuner.hyperparameters import SHORT
 from tuner.leaderboard import Row, csv_of
 
-_FIELDS = tuple(field.name for field in fields(Row))
+AnyRow = TypeVar("AnyRow", bound=Row)
+Item = TypeVar("Item")
+
 _NESTED = {"metric": "metrics", "hyperparameter": "hyperparameters"}
 
 SHOWN = {
@@ -74,16 +76,13 @@ def _known(rows: Sequence[Row], objective: str) -> dict[str, Pick]:
     known |= {f"metric.{name}": Pick("metrics", name) for name in metrics}
     known |= {f"hyperparameter.{name}": Pick("hyperparameters", name) for name in parameters}
     known |= {shown: Pick(name) for name, shown in SHOWN.items()}
-    return known | {name: Pick(name) for name in _FIELDS}
+    kind = type(rows[0]) if rows else Row
+    return known | {field.name: Pick(field.name) for field in fields(kind)}
 
 
-def ordered(rows: Sequence[Row], by: str | None, objective: str) -> list[Row]:
-    """The rows by the column `by`, the least first; `-NAME` is the greatest first.
-
-    Numbers go before texts, texts by alphabet and the numbers in them (t999 before t1000). Rows in
-    which nothing is known come last either way, and equal ones stay as they are. None leaves the
-    order. Raises UserError.
-    """
+def ordered(rows: Sequence[AnyRow], by: str | None, objective: str) -> list[AnyRow]:
+    """The rows by the column `by`, the least first; `-NAME` is the greatest first, as `by_value`
+    has it. None leaves the order. Raises UserError."""
     if by is None:
         return list(rows)
     name = by.strip()
@@ -91,17 +90,22 @@ def ordered(rows: Sequence[Row], by: str | None, objective: str) -> list[Row]:
     if column.inner is None and column.field in _NESTED.values():
         one = next((name for row in rows for name in getattr(row, column.field)), "learning_rate")
         raise UserError(f"--sort {name}: holds several values; name one of them, such as {one}")
-    known = [row for row in rows if column.of(row) is not None]
-    unknown = [row for row in rows if column.of(row) is None]
-    known.sort(key=lambda row: _place(column.of(row)), reverse=name.startswith("-"))
-    return known + unknown
+    return by_value(rows, column.of, name.startswith("-"))
 
 
-def _place(value: bool | int | float | str) -> tuple[Any, ...]:
-    if not isinstance(value, str):
+def by_value(items: Sequence[Item], of: Callable[[Item], Any], descending: bool) -> list[Item]:
+    """The items by a value of each: numbers before texts, texts by alphabet and the numbers in them
+    (t999 before t1000). Those without a value come last either way; equal ones stay as they are."""
+    known = [item for item in items if of(item) is not None]
+    known.sort(key=lambda item: _place(of(item)), reverse=descending)
+    return known + [item for item in items if of(item) is None]
+
+
+def _place(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, bool | int | float):
         return (0, value)
     # Texts and numbers alternate, so that like is compared with like.
-    parts = re.split(r"(\d+)", value)
+    parts = re.split(r"(\d+)", str(value))
     return (1, [int(part) if place % 2 else part for place, part in enumerate(parts)])
 
 
@@ -127,6 +131,11 @@ def _plain(row: Row, columns: Sequence[Pick]) -> dict[str, Any]:
 
 def picked_csv(rows: Sequence[Row], columns: Sequence[Pick]) -> str:
     """The rows as CSV with these columns alone, under CSV's own names for them."""
+    return csv_of(table_of(rows, columns))
+
+
+def table_of(rows: Sequence[Row], columns: Sequence[Pick]) -> dict[str, list[Any]]:
+    """Flat columns by CSV's names for them."""
     prefixes = {field: prefix for prefix, field in _NESTED.items()}
     table: dict[str, list[Any]] = {}
     for column in spread(rows, columns):
@@ -134,7 +143,7 @@ def picked_csv(rows: Sequence[Row], columns: Sequence[Pick]) -> str:
         if column.inner is not None:
             name = f"{prefixes[name]}.{column.inner}"
         table[name] = [column.of(row) for row in rows]
-    return csv_of(table)
+    return table
 
 
 def spread(rows: Sequence[Row], columns: Iterable[Pick]) -> list[Pick]:

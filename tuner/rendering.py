@@ -208,7 +208,7 @@ def _chosen(wanted: Pick, known: Mapping[str, Column], about: Heading) -> Column
     return Column(name, wanted.field not in _TEXTS, usual.text if usual else text)
 
 
-_TEXTS = ("trial", "status", "slot", "error", "warning", "reseed_of")
+_TEXTS = ("run", "trial", "status", "slot", "error", "warning", "reseed_of")
 
 
 def _field(name: str) -> Callable[[Row], str]:
