@@ -34,6 +34,7 @@ __all__ = [
     "Score",
     "Session",
     "Status",
+    "collection_paused",
     "read_events",
     "read_history",
     "read_part",
@@ -219,8 +220,9 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Nothing here is garbage, and looking for it takes half of the time of a long journal."""
+def collection_paused() -> Iterator[None]:
+    """While a long journal is read and shown, nothing is garbage, and looking for it takes as long
+    as the rest."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -237,7 +239,7 @@ def _history(path: Path, content: bytes) -> History:
 
 
 def _take(history: History, path: Path, content: bytes) -> None:
-    with _collection_paused():
+    with collection_paused():
         for number, event in enumerate(_events(path, content), start=1):
             try:
                 history.apply(event)

@@ -13,6 +13,7 @@ import typer
 
 from tuner.commands import DONE, Storage, app
 from tuner.errors import UserError
+from tuner.journal import collection_paused
 
 if TYPE_CHECKING:
     from tuner.runs import Run
@@ -86,7 +87,7 @@ def leaderboard(
             raise UserError(f"--all takes no {what}: it lists every run in --storage {storage}")
         print(_overview(storage, task, form, top, sort, columns), end="")
         return DONE
-    found = [find_run(storage, name) for name in named or [None]]
+    found = [find_run(storage, name) for name in named] or [find_run(storage)]
     if len(found) == 1:
         print(board(found[0], form, top, sort, columns), end="")
     else:
@@ -100,6 +101,7 @@ def leaderboard(
     return DONE
 
 
+@collection_paused()
 def _overview(
     storage: str,
     task: str | None,
@@ -114,6 +116,7 @@ def _overview(
     return overview.render(found, form, storage, top=top, names=columns, width=_width())
 
 
+@collection_paused()
 def _compared(
     found: list[Run], form: str, top: int | None, sort: str | None, columns: str | None
 ) -> str:
@@ -124,6 +127,7 @@ def _compared(
     return comparing.render(both, form, top=top, sort=sort, names=columns, width=_width())
 
 
+@collection_paused()
 def board(
     run: Run,
     form: str = "table",
