@@ -80,6 +80,10 @@ def resume(
     budget: Annotated[
         str | None, typer.Option(metavar="30m", help="The most time to search from now on.")
     ] = None,
+    slots: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="How many trials run at once from now on."),
+    ] = None,
     storage: Storage = "runs",
     address: Annotated[
         str | None,
@@ -102,6 +106,7 @@ def resume(
             trials=trials,
             budget=seconds,
             address=address,
+            slots=slots,
             take_over=take_over,
             watcher=progress.watcher(sys.stdout),
         )
