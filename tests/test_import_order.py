@@ -125,6 +125,10 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded_by("import tuner.cli") & HEAVY
 
 
+def test_reading_runs_and_trials_loads_nothing_heavy() -> None:
+    assert not loaded_by("import tuner.comparing, tuner.dossier, tuner.overview") & HEAVY
+
+
 @pytest.mark.parametrize(
     "command", ["tasks", "spaces", "tune --help", "leaderboard nosuch", "logs nosuch t0"]
 )
