@@ -5,6 +5,7 @@ it again. As plain data and as lines of text; prints nothing.
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -138,7 +139,8 @@ def lines(found: Dossier, width: int = WIDTH, marks: Marks = ASCII) -> list[str]
         if len(found.commands) == 1:
             what = "to run it again"
         told += ["", what, *(f"  {line}" for line in command.lines(width - 2))]
-        told += [f"  ({note})" for note in command.notes]
+        for note in command.notes:
+            told += [f"  {line}" for line in textwrap.wrap(f"({note})", width - 2)]
     return told
 
 

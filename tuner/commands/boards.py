@@ -29,7 +29,7 @@ def leaderboard(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN ...]",
+            metavar="RUN",
             help="A run's name, path or URI (default: the newest); two or more are compared.",
         ),
     ] = None,
