@@ -225,6 +225,10 @@ def test_a_torn_line_of_a_run_that_goes_on_is_no_damage(
         (found,) = [entry for entry in entries(str(storage)) if entry.run == "live"]
         assert (found.status, found.troubles) == ("running", ())
         assert "the search is running" in printed(capsys, "live")
+        dead = made(storage, "dead", trials=[Told("running", (0.5,))], reason=None)
+        lines = printed(capsys, dead.name, "live", "--columns", "run,status,done").splitlines()
+        assert ["dead", "unfinished"] in [line.split()[:2] for line in lines]
+        assert ["live", "running"] in [line.split()[:2] for line in lines]
 
 
 def test_runs_side_by_side_say_what_differs_and_rank_all_trials_together(

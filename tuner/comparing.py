@@ -17,7 +17,7 @@ from tuner.leaderboard import Row, csv_of, to_json
 from tuner.leaderboard import columns as flat_columns
 from tuner.ordering import ordered, picked_json, picks, table_of
 from tuner.overview import COLUMNS, COST, Entry, entry_of, sheet
-from tuner.rendering import Column, chosen, one_line
+from tuner.rendering import Column, chosen, one_line, status
 from tuner.rendering import sheet as rows_sheet
 from tuner.sheets import Head, Sheet, escaped, fitted, markdown, page
 from tuner.sheets import plain as plain_sheet
@@ -184,8 +184,14 @@ def render(
         body = picked_json(shown, wanted) if wanted else None
         return json.dumps(_plain(found, shown, body), allow_nan=False, indent=1) + "\n"
     usual = chosen(shown, found.views[0].heading, wanted)
+    words = {n: status(view.heading) for n, view in zip(found.names, found.views, strict=True)}
+
+    def told(row: Row) -> str:
+        return words[_run(row)](row)
+
+    usual = [replace(it, text=told) if it.name == "status" else it for it in usual]
     if not wanted:
-        usual.insert(1, Column("run", False, lambda row: row.run))  # type: ignore[attr-defined]
+        usual.insert(1, Column("run", False, _run))
     left = len(rows) - len(shown)
     foot = [f"... and {left:,} more rows"] if left else []
     foot += [
@@ -199,6 +205,10 @@ def render(
     ranked = len({view.objective for view in found.views}) == 1
     parts += ["All trials:" if ranked else "All trials, run by run:", rows_sheet(shown, usual)]
     return _laid_out([*parts, *foot], form, width)
+
+
+def _run(row: Row) -> str:
+    return row.run if isinstance(row, Merged) else ""
 
 
 def _laid_out(parts: Sequence[str | Sheet], form: str, width: int | None) -> str:

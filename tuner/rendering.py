@@ -63,7 +63,7 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
     shown = [
         Column("rank", True, lambda row: str(row.rank or "")),
         Column("trial", False, lambda row: row.trial),
-        Column("status", False, _status(about)),
+        Column("status", False, status(about)),
         Column(about.objective, True, lambda row: _decimals(row.objective)),
         *(Column(name, True, _metric(name), spare=3) for name in metrics),
         Column("done", True, lambda row: f"{100 * row.progress:.0f} %" if row.begun else ""),
@@ -93,7 +93,9 @@ def searched(rows: Sequence[Row]) -> list[str]:
     return differ or list(names)
 
 
-def _status(about: Heading) -> Callable[[Row], str]:
+def status(about: Heading) -> Callable[[Row], str]:
+    """A row's status in words: of a trial that is not done, whether anybody runs it."""
+
     def text(row: Row) -> str:
         if row.status != "running":
             return row.status
