@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -73,3 +74,25 @@ def test_a_run_that_began_on_a_cluster_goes_on_wherever_it_is_resumed():
     began = Settings(task="rte", address="auto")
     assert extended(began, History(), None, None, None).address is None
     assert extended(began, History(), None, None, "10.0.0.1:6379").address == "10.0.0.1:6379"
+
+
+def test_a_run_that_goes_on_can_have_another_number_of_slots():
+    began = Settings(task="rte", slots=4)
+    assert extended(began, History(), None, None, None).slots == 4
+    assert extended(began, History(), None, None, None, "2").slots == 2
+    assert extended(began, History(), None, None, None, "auto").slots == "auto"
+    with pytest.raises(UserError, match="slots: '0' cannot be used"):
+        extended(began, History(), None, None, None, "0")
+
+
+def test_trials_that_would_all_be_the_same_are_refused_with_the_way_out(begun):
+    """As with the run.yaml of a training, in which every hyperparameter is set."""
+    _, data, preparation, _ = begun
+    point = {
+        parameter.name: parameter.draw(Random(0)) for parameter in preparation.space.parameters
+    }
+    assert prepared(data, set=point, trials=1).space.searched == ()
+    with pytest.raises(UserError, match=r"5 trials would all be the same; fix fewer.*tuner train"):
+        prepared(data, set=point, trials=5)
+    free = {name: value for name, value in point.items() if name != "seed"}
+    assert prepared(data, set=free, trials=5).space.seeds is not None

@@ -18,12 +18,13 @@ errors rules addresses disks documents stores places tables frames strata splits
 claims leases neighbours hyperparameters provenance settings demo tasks metrics intervals hub labels
 glue folders origins drafts sources columns custom reading checks duplicates tokens cache data tiny
 layers models parameters ranges spaces kinds history journal ranking finalists draws comparisons
-leaderboard upkeep headings rendering standing live progress triallog batches mailbox losses
-training checkpoints materials ranks trials preemption scoring attempts bench resources preparation
-portrait description session hosts preflight study statements ledger scheduler slots crews orphans
-growth search retrain plain inputs answers predict evaluation scorecard counterparts cards export
-portable upload submission meter identity mirror keeping forecast probe plan outlook stages finish
-pipeline logs options commands cli
+leaderboard upkeep headings sheets ordering rendering views standing overview comparing live
+progress triallog batches mailbox losses training checkpoints materials ranks trials preemption
+scoring attempts bench resources preparation portrait description session hosts preflight study
+statements ledger scheduler slots crews orphans growth search retrain plain inputs answers predict
+evaluation scorecard counterparts cards export portable upload submission meter identity mirror
+keeping forecast probe plan outlook stages finish pipeline logs options curves repeating dossier
+commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}
@@ -121,6 +122,10 @@ def test_importing_the_package_and_its_settings_loads_nothing_heavy() -> None:
 
 def test_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded_by("import tuner.cli") & HEAVY
+
+
+def test_reading_runs_and_trials_loads_nothing_heavy() -> None:
+    assert not loaded_by("import tuner.comparing, tuner.dossier, tuner.overview") & HEAVY
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def write_lines(name: str, lines: list[object]) -> Path:
     path = Path(name)
     path.write_text("".join(f"{x if isinstance(x, str) else json.dumps(x)}\n" for x in lines))
     return path
+
+
+def test_where_no_run_is_named_the_newest_with_a_model_is_taken_and_said(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = create_run("later", "rte", "searching")
+    write_run_file(later, Settings(task="rte"), {})
+    assert run_guarded(["export", "--storage", "later"]) == 2
+    assert "no run in later has exported a model" in capsys.readouterr().err
+    folder = home / "runs" / "searching"
+    try:
+        later.folder.rename(folder)
+        assert run_guarded(["export"]) == 0
+    finally:
+        shutil.rmtree(folder)
+    said = capsys.readouterr()
+    assert said.out == f"model      {home / 'runs' / 'one' / 'best'}\n"
+    assert said.err == f"the newest run with a model: {home / 'runs' / 'one'}\n"
 
 
 # --- predict -------------------------------------------------------------------------------------
@@ -105,7 +124,7 @@ def test_a_split_is_not_skipped_through(capsys: pytest.CaptureFixture[str]) -> N
 def test_an_evaluation_tells_that_the_model_was_chosen_on_its_rows(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run_guarded(["evaluate", "one"]) == 0
+    assert run_guarded(["evaluate"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("rte, 60 rows of the validation split\n")
     assert "note: the model's configuration was chosen on these rows" in shown
@@ -204,7 +223,7 @@ def test_runs_and_folders_become_glues_zip_and_what_is_filled_in_is_said(
     with zipfile.ZipFile("glue.zip") as packed:
         rte = packed.read("RTE.tsv").decode()
         assert len(packed.read("AX.tsv").decode().splitlines()) == 7
-    assert run_guarded(["predict", "one", "--split", "test", "--output", "RTE.tsv"]) == 0
+    assert run_guarded(["predict", "--split", "test", "--output", "RTE.tsv"]) == 0
     assert Path("RTE.tsv").read_text() == rte
 
     assert run_guarded([*arguments[:-1], "again.zip", "--fill-missing"]) == 0

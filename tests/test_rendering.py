@@ -191,9 +191,9 @@ def test_a_table_without_colour_holds_no_escape_codes(board: list[Row]) -> None:
     assert "\x1b" not in render(board, "table", ABOUT, width=120)
 
 
-@pytest.mark.parametrize("form", ["tabel", "html"])
+@pytest.mark.parametrize("form", ["tabel", "htm"])
 def test_an_unknown_format_names_those_there_are(board: list[Row], form: str) -> None:
-    with pytest.raises(UserError, match=f"--format {form}: is none of table, csv, json, md"):
+    with pytest.raises(UserError, match=f"--format {form}: is none of table, csv, json, md, html"):
         render(board, form)
 
 

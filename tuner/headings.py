@@ -20,6 +20,7 @@ ENDS = {
     "budget": "was ended by its time budget",
     "interrupted": "was interrupted",
     "lost": "ended because its slots could not go on",
+    "unbegun": "has not begun",
 }
 """How a search ended, after "the search"."""
 
@@ -56,6 +57,8 @@ class Heading:
     """How commands find the run: by its name, its path or its URI."""
     plain: bool = False
     """Whether there was one training and no search."""
+    troubles: tuple[str, ...] = ()
+    """What of the run is not whole."""
 
 
 def heading(
@@ -68,6 +71,8 @@ def heading(
     *,
     live: bool = False,
     resume: str = "",
+    planned: int = 0,
+    troubles: tuple[str, ...] = (),
 ) -> Heading:
     """The heading of a run from its history and the facts in its run.yaml (those under `data`).
 
@@ -80,15 +85,16 @@ def heading(
         task=task,
         objective=objective,
         direction=direction,
-        selected_on=data.get("selected_on") or "holdout",
+        selected_on=data.get("selected_on") or ("holdout" if facts else ""),
         selection_rows=data.get("selection_rows"),
         majority=majority.get(objective),
-        planned=in_all(history, direction),
-        reason=history.reason,
+        planned=max(planned, in_all(history, direction)),
+        reason=history.reason if history.sessions else "unbegun",
         live=live,
         seconds=history.seconds,
         resume=resume or run,
         plain=facts.get("kind") == TRAINING,
+        troubles=troubles,
     )
 
 
@@ -125,6 +131,7 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     if about.selected_on in _CHOICE and not about.plain:
         lines.append(_CHOICE[about.selected_on])
     lines += [*_ties(rows, about), *_unsure(rows, about)]
+    lines += [f"Not whole: {trouble}" for trouble in about.troubles]
     if any(row.status == "failed" for row in rows):
         lines.append(f"Why a trial failed: `tuner logs {about.resume or about.run} TRIAL`")
     return lines
@@ -173,6 +180,8 @@ def _training(rows: Sequence[Row], about: Heading) -> str:
 
 
 def _selection(about: Heading) -> str:
+    if not about.selected_on:
+        return "which rows the scores are on is not known"
     many = "" if about.selection_rows is None else f"{about.selection_rows:,} "
     source = (
         f"{many}rows of the official validation split"

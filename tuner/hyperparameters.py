@@ -32,6 +32,22 @@ nothing where it is left out."""
 REDUCTION = 3
 """ASHA's reduction factor: a rung lets a third through, and the next takes three times as long."""
 
+SHORT: dict[str, str] = {
+    LEARNING_RATE: "lr",
+    EPOCHS: "epochs",
+    BATCH: "batch",
+    SEED: "seed",
+    "weight_decay": "decay",
+    "warmup_ratio": "warmup",
+    "lr_scheduler_type": "schedule",
+    "label_smoothing_factor": "smoothing",
+    "max_grad_norm": "clip",
+    LAYER_DECAY: "layer decay",
+    REINIT_LAYERS: "reinit",
+    CLASSIFIER_DROPOUT: "dropout",
+}
+"""How hyperparameters are called where room is short."""
+
 DEFAULTS: dict[str, Value] = {LEARNING_RATE: 5e-5, EPOCHS: 3, SEED: 42, BATCH: 16}
 """What a search space that says nothing about one of these four gets."""
 

@@ -69,10 +69,12 @@ def extended(
     trials: int | None,
     budget: float | None,
     address: str | None,
+    slots: int | str | None = None,
 ) -> Settings:
     """The settings of a run that goes on. A plan never shrinks below what was drawn.
 
-    Where it began counts for nothing: without an `address` it goes on on this machine.
+    Where it began counts for nothing: without an `address` it goes on on this machine. `slots`
+    None leaves their number.
     """
     planned, drawn = trials or max(settings.trials, history.planned), searched(history)
     if planned < drawn:
@@ -84,7 +86,9 @@ def extended(
     limit = settings.budget if trials is None else None
     if budget is not None:
         limit = history.seconds + budget
-    changes = {"trials": planned, "budget": limit, "address": address}
+    changes: dict[str, Any] = {"trials": planned, "budget": limit, "address": address}
+    if slots is not None:
+        changes["slots"] = slots
     return settings.resolved(**changes)
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -28,12 +29,15 @@ __all__ = [
     "Direction",
     "History",
     "Journal",
+    "Part",
     "Record",
     "Score",
     "Session",
     "Status",
+    "collection_paused",
     "read_events",
     "read_history",
+    "read_part",
 ]
 
 _SYNCED = frozenset({"session", "drawn", "lost", "finished", "stopped", "failed", "ended"})
@@ -145,6 +149,28 @@ def read_history(path: Path) -> History:
     return _history(Path(path), content[: _whole(content)])
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is whole of a journal: `history`, up to a line that is broken, which `broken` names.
+    `torn` tells that the last line has no end, or has not been written to it yet."""
+
+    history: History
+    broken: str | None = None
+    torn: bool = False
+
+
+def read_part(path: Path) -> Part:
+    """Read a journal as far as it can be read; raises nothing."""
+    history = History()
+    try:
+        content = _content(Path(path))
+        whole = _whole(content)
+        _take(history, Path(path), content[:whole])
+    except UserError as error:
+        return Part(history, f"{error}; what stands before it is shown")
+    return Part(history, torn=whole < len(content))
+
+
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """A journal's events one by one, as they were written; raises as `read_history` does."""
     content = _content(Path(path))
@@ -194,8 +220,9 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Nothing here is garbage, and looking for it takes half of the time of a long journal."""
+def collection_paused() -> Iterator[None]:
+    """While a long journal is read and shown, nothing is garbage, and looking for it takes as long
+    as the rest."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -207,14 +234,18 @@ def _collection_paused() -> Iterator[None]:
 
 def _history(path: Path, content: bytes) -> History:
     history = History()
-    with _collection_paused():
+    _take(history, path, content)
+    return history
+
+
+def _take(history: History, path: Path, content: bytes) -> None:
+    with collection_paused():
         for number, event in enumerate(_events(path, content), start=1):
             try:
                 history.apply(event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
                 raise _broken(path, number, reason) from error
-    return history
 
 
 def _events(path: Path, content: bytes) -> Iterator[dict[str, Any]]:

@@ -219,10 +219,15 @@ def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 def csv_text(rows: Sequence[Row]) -> str:
     """The flat columns as CSV: numbers in full, nothing for what is not known."""
+    return csv_of(columns(rows))
+
+
+def csv_of(table: Mapping[str, Sequence[Any]]) -> str:
+    """Columns by their names as CSV."""
     words: dict[Any, str] = {True: "true", False: "false"}
     table = {
         name: [words[value] if isinstance(value, bool) else value for value in values]
-        for name, values in columns(rows).items()
+        for name, values in table.items()
     }
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

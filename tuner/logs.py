@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuner.errors import UserError, suggestion
@@ -21,10 +21,15 @@ def trial_lines(run: Run, trial: str) -> list[str]:
     events = list(read_events(run.journal_file))
     names = [str(event["trial"]) for event in events if event["event"] == "drawn"]
     if trial not in names:
-        what = f"it has {names[0]} to {names[-1]}" if names else "none was drawn yet"
-        hint = suggestion(trial, names) or f"; {what}"
-        raise UserError(f"the run {run.name} has no trial {trial[:60]!r}{hint}")
+        raise unknown_trial(run, trial, names)
     return [*_told(events, trial), "", *_log(run, trial)]
+
+
+def unknown_trial(run: Run, trial: str, names: Sequence[str]) -> UserError:
+    """That the run has the trials `names` only."""
+    what = f"it has {names[0]} to {names[-1]}" if names else "none was drawn yet"
+    hint = suggestion(trial, names) or f"; {what}"
+    return UserError(f"the run {run.name} has no trial {trial[:60]!r}{hint}")
 
 
 def _told(events: Iterable[Mapping[str, Any]], trial: str) -> list[str]:

@@ -111,6 +111,7 @@ def resume(
     trials: int | None = None,
     budget: float | None = None,
     address: str | None = None,
+    slots: int | str | None = None,
     take_over: bool = False,
     watcher: Watcher | None = None,
 ) -> Result:
@@ -118,7 +119,8 @@ def resume(
 
     Trials that are done stay as they are; begun ones run again under their own names. A run whose
     search is complete is only retrained and exported, where that is missing. `trials` or `budget`
-    give the run a new limit of time (`budget` seconds, or none). `take_over` takes the run from a
+    give the run a new limit of time (`budget` seconds, or none), `slots` another number of them.
+    `take_over` takes the run from a
     driver that still has it. Raises UserError when there is no such run, when another process
     drives it, or when its data or search space have changed.
     """
@@ -129,13 +131,13 @@ def resume(
         catch_up(run)
         file = read_run_file(run)
         history = read_history(run.journal_file)
-        if file.plain and (trials or budget):
+        if file.plain and (trials or budget or slots):
             task_name = file.settings.task or "NAME"
             raise UserError(
-                f"{run.name} is a training without a search, which --trials and --budget cannot "
-                f"extend; start a search of its own: tuner tune --task {task_name}"
+                f"{run.name} is a training without a search, which --trials, --budget and --slots "
+                f"cannot extend; start a search of its own: tuner tune --task {task_name}"
             )
-        settings = extended(file.settings, history, trials, budget, address)
+        settings = extended(file.settings, history, trials, budget, address, slots)
         settings, task = resolve(settings)
         with watching, mirrored(run, lease.is_ours, watching.note):
             watching.stage(f"resuming {run.name}")

@@ -110,7 +110,10 @@ def prepare(settings: Settings, task: Draft, watcher: Progress) -> Preparation:
     automatic = settings.space == AUTO
     choice = choose_here(str(settings.model)) if automatic else None
     # Whatever can be seen without knowing transformers' fields is said before it is imported.
-    load_space(_space_name(settings, choice) or "default", fixed=settings.set)
+    named = _space_name(settings, choice)
+    seen = load_space(named or "default", fixed=settings.set)
+    if named is not None:
+        _check_open(seen, settings)
     reading = None if reach_hub(settings, task) else read_task(task, settings, watcher.stage)
     watcher.stage("loading libraries")
     from tuner import parameters
@@ -120,6 +123,7 @@ def prepare(settings: Settings, task: Draft, watcher: Progress) -> Preparation:
 
         choice = choose(Kind.of(read_config(str(settings.model))))
     space = load_space(str(_space_name(settings, choice)), parameters.fields(), settings.set)
+    _check_open(space, settings)
     _check_batches(space, settings.workers_per_trial)
     reading = reading or read_task(task, settings, watcher.stage)
     return _prepared(reading, space, choice, watcher)
@@ -221,6 +225,16 @@ def _check_smoothing(space: Space, task: Task) -> None:
                 f"the space {space.name} sets {SMOOTHING}, which is about classes, but "
                 f"{task.name} is a regression; leave it out"
             )
+
+
+def _check_open(space: Space, settings: Settings) -> None:
+    """Whether trials can differ, as they cannot with the settings of a training alone."""
+    if settings.trials > 1 and not space.searched and space.seeds is None:
+        raise UserError(
+            f"every hyperparameter is fixed, and so is the seed: {settings.trials} trials would "
+            "all be the same; fix fewer of them (--set, or `set` in the file of --config), or "
+            "train once: tuner train"
+        )
 
 
 def _check_batches(space: Space, workers: int) -> None:

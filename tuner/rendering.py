@@ -1,4 +1,4 @@
-"""The leaderboard for people and for other programs: a table, Markdown, CSV or JSON, as text.
+"""The leaderboard for people and for other programs: a table, Markdown, HTML, CSV or JSON, as text.
 
 Knows how rows look; nothing of how they came about, and prints nothing.
 """
@@ -12,39 +12,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from tuner.errors import UserError, suggestion
 from tuner.headings import TIED, Heading, heading_lines
-from tuner.hyperparameters import (
-    BATCH,
-    CLASSIFIER_DROPOUT,
-    EPOCHS,
-    LAYER_DECAY,
-    LEARNING_RATE,
-    REINIT_LAYERS,
-    SEED,
-    Value,
-)
+from tuner.hyperparameters import LEARNING_RATE, SHORT, Value
 from tuner.leaderboard import Row, csv_text, json_text
+from tuner.ordering import SHOWN, Pick, picked_csv, picked_json, picks, spread
+from tuner.sheets import Head, Sheet, escaped, markdown, page, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Format = Literal["table", "csv", "json", "md"]
+Format = Literal["table", "csv", "json", "md", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
-
-SHORT = {
-    LEARNING_RATE: "lr",
-    EPOCHS: "epochs",
-    BATCH: "batch",
-    SEED: "seed",
-    "weight_decay": "decay",
-    "warmup_ratio": "warmup",
-    "lr_scheduler_type": "schedule",
-    "label_smoothing_factor": "smoothing",
-    "max_grad_norm": "clip",
-    LAYER_DECAY: "layer decay",
-    REINIT_LAYERS: "reinit",
-    CLASSIFIER_DROPOUT: "dropout",
-}
-"""How hyperparameters are called where room is short."""
 
 # rich measures every cell, which takes a second at some thousands of rows.
 _LONGEST_TABLE = 200
@@ -86,7 +63,7 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
     shown = [
         Column("rank", True, lambda row: str(row.rank or "")),
         Column("trial", False, _trial),
-        Column("status", False, _status(about)),
+        Column("status", False, status(about)),
         *_seeds(rows),
         Column(about.objective, True, lambda row: _decimals(row.objective)),
         *_errors(rows),
@@ -145,7 +122,9 @@ def _errors(rows: Sequence[Row]) -> list[Column]:
     return shown
 
 
-def _status(about: Heading) -> Callable[[Row], str]:
+def status(about: Heading) -> Callable[[Row], str]:
+    """A row's status in words: of a trial that is not done, whether anybody runs it."""
+
     def text(row: Row) -> str:
         if row.status != "running":
             return row.status
@@ -180,7 +159,11 @@ def one_line(text: str, width: int) -> str:
 
 
 def table(
-    rows: Sequence[Row], about: Heading, top: int | None = None, width: int | None = None
+    rows: Sequence[Row],
+    about: Heading,
+    top: int | None = None,
+    width: int | None = None,
+    wanted: Sequence[Pick] = (),
 ) -> Table:
     """The rows (the first `top`) as a table for a terminal of `width` characters.
 
@@ -190,7 +173,7 @@ def table(
     from rich.text import Text
 
     shown = rows if top is None else rows[:top]
-    listed, left_out = _fitting(columns(shown, about), shown, width)
+    listed, left_out = _fitting(chosen(shown, about, wanted), shown, width)
     names = ", ".join(column.name for column in left_out)
     caption = f"left out here: {names}" if names else None
     grid = Table(box=None, pad_edge=False, padding=(0, 1), caption=caption, caption_justify="left")
@@ -233,31 +216,48 @@ def _fitting(
 _STYLES = {"stopped": "dim", "failed": "red", "running": "cyan"}
 
 
-def plain_table(rows: Sequence[Row], about: Heading) -> str:
-    """The rows in columns of plain text, however wide: for files, pipes and long leaderboards."""
-    listed = columns(rows, about)
-    cells = [[column.text(row) for row in rows] for column in listed]
-    padded = []
-    for column, texts in zip(listed, cells, strict=True):
-        width = max(map(len, [column.name, *texts]))
-        pad = str.rjust if column.numeric else str.ljust
-        padded.append([pad(text, width) for text in (column.name, "-" * width, *texts)])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+def chosen(rows: Sequence[Row], about: Heading, wanted: Sequence[Pick]) -> list[Column]:
+    """The columns `wanted`, as the table has them where it does; all that are worth showing where
+    none is wanted."""
+    usual = columns(rows, about)
+    if not wanted:
+        return usual
+    known = {column.name: column for column in usual}
+    return [_chosen(column, known, about) for column in spread(rows, wanted)]
 
 
-def markdown(rows: Sequence[Row], about: Heading) -> str:
-    """The rows as a Markdown table."""
-    listed = columns(rows, about)
-    rule = ["---:" if column.numeric else ":---" for column in listed]
-    body = ([_escaped(column.text(row)) for column in listed] for row in rows)
-    lines = [[_escaped(column.name) for column in listed], rule, *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _chosen(wanted: Pick, known: Mapping[str, Column], about: Heading) -> Column:
+    if wanted.inner is not None:
+        metric = wanted.field == "metrics"
+        name = wanted.inner if metric else SHORT.get(wanted.inner, wanted.inner)
+        text = _metric(wanted.inner) if metric else _hyperparameter(wanted.inner)
+    else:
+        name = SHOWN.get(wanted.field, wanted.field)
+        name = about.objective if name == "objective" else name
+        text = _field(wanted.field)
+    usual = known.get(name)
+    return Column(name, wanted.field not in _TEXTS, usual.text if usual else text)
 
 
-def _escaped(text: str) -> str:
-    for letter in "\\|*<>`[]":
-        text = text.replace(letter, "\\" + letter)
-    return text
+_TEXTS = ("run", "trial", "status", "slot", "error", "warning", "reseed_of")
+
+
+def _field(name: str) -> Callable[[Row], str]:
+    if name.endswith("_seconds"):
+        return lambda row: _seconds(getattr(row, name))
+    return lambda row: _cell(getattr(row, name))
+
+
+def _cell(given: Value | None) -> str:
+    if isinstance(given, float):
+        return _decimals(given)
+    return value("", given) if not isinstance(given, str) else one_line(given, _ERROR_WIDTH)
+
+
+def sheet(rows: Sequence[Row], listed: Sequence[Column]) -> Sheet:
+    """The rows as texts."""
+    heads = [Head(column.name, column.numeric, column.spare) for column in listed]
+    return Sheet(heads, [[column.text(row) for column in listed] for row in rows])
 
 
 def render(
@@ -266,36 +266,47 @@ def render(
     about: Heading | None = None,
     *,
     top: int | None = None,
+    names: str | None = None,
     width: int | None = None,
     colour: bool = False,
 ) -> str:
     """The leaderboard as text that ends with a newline.
 
-    `form` is one of `FORMATS`; `top` keeps the first so many rows. `width` is the terminal's, None
-    where there is none: the table is then plain text that is never cut. CSV and JSON hold the rows
-    in full and no heading. Raises UserError for another form or a `top` below 1.
+    `form` is one of `FORMATS`; `top` keeps the first so many rows, `names` (`trial,accuracy,lr`)
+    those columns. `width` is the terminal's, None where there is none: the table is then plain text
+    that is never cut. CSV and JSON hold no heading and, without `names`, the rows in full. Raises
+    UserError for another form, a `top` below 1 or a column that there is not.
     """
+    check_form(form)
+    if top is not None and top < 1:
+        raise UserError(f"--top {top}: must be at least 1; leave it out for all rows")
+    about = about or Heading()
+    wanted = picks(names, rows, about.objective)
+    shown = rows if top is None else rows[:top]
+    if form == "json":
+        return picked_json(shown, wanted) if wanted else json_text(shown)
+    if form == "csv":
+        return picked_csv(shown, wanted) if wanted else csv_text(shown)
+    head = heading_lines(rows, about)
+    left = len(rows) - len(shown)
+    foot = [f"... and {left:,} more rows"] if left else []
+    if form == "table" and width is not None and len(shown) <= _LONGEST_TABLE:
+        return _on_terminal(head, table(shown, about, None, width, wanted), foot, width, colour)
+    cells = sheet(shown, chosen(shown, about, wanted))
+    if form == "html":
+        return page(about.run or "leaderboard", [*head, cells, *foot])
+    if form == "md":
+        return "\n\n".join([*map(escaped, head), markdown(cells)]) + "\n"
+    return "\n".join([*head, "", plain(cells), *foot]) + "\n"
+
+
+def check_form(form: str) -> None:
+    """Raises UserError for what is none of `FORMATS`."""
     if form not in FORMATS:
         raise UserError(
             f"--format {form}: is none of {', '.join(FORMATS)}"
             f"{suggestion(form, FORMATS) or '; choose one of them'}"
         )
-    if top is not None and top < 1:
-        raise UserError(f"--top {top}: must be at least 1; leave it out for all rows")
-    about = about or Heading()
-    shown = rows if top is None else rows[:top]
-    if form == "json":
-        return json_text(shown)
-    if form == "csv":
-        return csv_text(shown)
-    head = heading_lines(rows, about)
-    if form == "md":
-        return "\n\n".join([*map(_escaped, head), markdown(shown, about)]) + "\n"
-    left = len(rows) - len(shown)
-    foot = [f"... and {left:,} more rows"] if left else []
-    if width is None or len(shown) > _LONGEST_TABLE:
-        return "\n".join([*head, "", plain_table(shown, about), *foot]) + "\n"
-    return _on_terminal(head, table(shown, about, width=width), foot, width, colour)
 
 
 def _on_terminal(head: list[str], grid: Table, foot: list[str], width: int, colour: bool) -> str:

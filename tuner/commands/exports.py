@@ -11,16 +11,13 @@ import typer
 
 from tuner.addresses import Data, parse_data
 from tuner.commands import DONE, Storage, app
-from tuner.commands.models import exported, split_rows
+from tuner.commands.models import Model, exported, newest, split_rows
 from tuner.stores import join
 
 
 @app.command()
 def export(
-    which: Annotated[
-        str,
-        typer.Argument(metavar="RUN|DIR", help="A run's name, path or URI, or a model's folder."),
-    ],
+    which: Model = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write it as ONNX, too, checked against PyTorch.")
     ] = False,
@@ -43,6 +40,7 @@ def export(
         from tuner.portable import check_extra
 
         check_extra()
+    which = which or newest(storage)
     folder, files = exported(which, storage)
     to = None
     if repository is not None:

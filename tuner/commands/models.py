@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from tuner.tasks import Task
 
 Model = Annotated[
-    str, typer.Argument(metavar="RUN|DIR", help="A run's name, path or URI, or a model's folder.")
+    str | None,
+    typer.Argument(
+        metavar="[RUN|DIR]",
+        help="A run's name, path or URI, or a model's folder (default: the newest run that has "
+        "exported a model).",
+    ),
 ]
 Given = Annotated[
     list[str] | None,
@@ -37,13 +42,13 @@ SHOWN_BAD = 10
 
 @app.command()
 def predict(
-    which: Model,
     output: Annotated[
         Path,
         typer.Option(
             metavar="FILE", help="Where to write: .tsv (GLUE's form), .csv, .jsonl, .parquet."
         ),
     ],
+    which: Model = None,
     split: Annotated[str | None, typer.Option(metavar=SPLIT, help="A split of the task.")] = None,
     file: Annotated[
         Path | None,
@@ -76,7 +81,7 @@ def predict(
             f"--skip-bad goes with --input FILE, and --split {split} was given; pass the split's "
             "file with --input"
         )
-    folder, files = exported(which, storage)
+    folder, files = exported(which or newest(storage), storage)
     task = task_of(folder)
     bad: list[str] = []
     if file is not None:
@@ -104,7 +109,7 @@ def predict(
 
 @app.command()
 def evaluate(
-    which: Model,
+    which: Model = None,
     split: Annotated[
         str | None,
         typer.Option(metavar=SPLIT, help="A split of the task (default: validation)."),
@@ -137,7 +142,7 @@ def evaluate(
         raise UserError(f"--format {form}: is neither table nor json")
     if output is not None:
         check_output(output, (".json",))
-    folder, files = exported(which, storage)
+    folder, files = exported(which or newest(storage), storage)
     task = task_of(folder)
     notes: list[str] = []
     if file is not None:
@@ -193,6 +198,18 @@ def _caveats(folder: Path, task: Task, split: str) -> list[str]:
     if split in ("validation", task.validation_split) and selected_on == "validation":
         return ["the model's configuration was chosen on these rows: the scores are optimistic"]
     return []
+
+
+def newest(storage: str) -> str:
+    """The newest run that has exported a model, by its path or URI; said on stderr. Raises
+    UserError where there is none."""
+    from tuner.runs import bring, list_runs
+
+    for run in reversed(list_runs(storage)):
+        if bring(run, f"{run.best_folder.name}/config.json"):
+            print(f"the newest run with a model: {run.where}", file=sys.stderr)
+            return run.where
+    raise UserError(f"no run in {storage} has exported a model; make one: tuner tune")
 
 
 def exported(which: str, storage: str) -> tuple[Path, Data]:

@@ -81,6 +81,10 @@ def resume(
     budget: Annotated[
         str | None, typer.Option(metavar="30m", help="The most time to search from now on.")
     ] = None,
+    slots: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="How many trials run at once from now on."),
+    ] = None,
     storage: Storage = "runs",
     address: Annotated[
         str | None,
@@ -103,6 +107,7 @@ def resume(
             trials=trials,
             budget=seconds,
             address=address,
+            slots=slots,
             take_over=take_over,
             watcher=progress.watcher(sys.stdout),
         )
@@ -112,7 +117,7 @@ def resume(
 def _conclude(result: Result) -> int:
     from tuner.commands.boards import board
 
-    print(board(result.run, "table", None), end="")
+    print(board(result.run), end="")
     for line in _closing(result):
         print(line)
     return FAILED if result.interrupted else DONE

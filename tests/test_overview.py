@@ -1,0 +1,302 @@
+"""Runs in a line each, and side by side: complete, in an order, and never ended by one of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journals import Told, drawn, journal_of, run_trial
+from tuner.cli import run_guarded
+from tuner.journal import Journal
+from tuner.leases import hold
+from tuner.overview import entries
+from tuner.runs import Run
+from tuner.settings import Settings, write_run_file
+
+TRIALS = (Told(values=(0.5, 0.6, 0.7)), Told("stopped", (0.5, 0.55)))
+DATA = {
+    "selected_on": "holdout",
+    "selection_rows": 20,
+    "training_rows": 80,
+    "fingerprints": {"train": "a" * 64, "validation": "b" * 64},
+}
+
+
+def made(
+    storage: Path,
+    name: str,
+    task: str = "rte",
+    trials: Sequence[Told] = TRIALS,
+    *,
+    reason: str | None = "complete",
+    final: float | None = None,
+    data: dict[str, Any] | None = None,
+    created: str = "2026-11-20T10:00:00+00:00",
+    **given: Any,
+) -> Run:
+    """A run as a driver leaves it."""
+    run = Run(storage / name)
+    run.folder.mkdir(parents=True)
+    objective = {"stsb": "pearson"}.get(task, "accuracy")
+    facts = {
+        "created": created,
+        "task": {"name": task, "objective": objective},
+        "model": {"name": "minilm"},
+        "data": {**DATA, **(data or {})},
+        "layout": {"slots": 2, "workers_per_trial": 1, "gpus_per_worker": 0.0},
+    }
+    write_run_file(run, Settings(task=task, **{"trials": 2, **given}), facts)
+    journal_of(run.journal_file, trials, reason=reason)
+    if final is not None:
+        run.best_folder.mkdir()
+        scores = {"metrics": {objective: final}}
+        (run.best_folder / "metrics.json").write_text(json.dumps(scores))
+    return run
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    made(runs, "weak", trials=[Told(values=(0.5, 0.5, 0.6))])
+    made(runs, "good", final=0.68)
+    made(runs, "other", task="cola")
+    return runs
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run_guarded(["leaderboard", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run_guarded(["leaderboard", *arguments]) == 2
+    return capsys.readouterr().err
+
+
+def names(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    found = json.loads(printed(capsys, "--all", "--format", "json", *arguments))
+    return [entry["run"] for entry in found]
+
+
+def test_every_run_is_a_line_by_task_and_the_best_first(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert names(capsys) == ["other", "good", "weak"]
+    assert names(capsys, "--task", "rte") == ["good", "weak"]
+    found = json.loads(printed(capsys, "--all", "--format", "json"))[1]
+    expected = {"task": "rte", "model": "minilm", "status": "complete", "trial": "t000"}
+    expected |= {"score": 0.7, "final": 0.68, "done": 2, "planned": 2, "device": "2 x 1 CPU"}
+    assert {key: found[key] for key in expected} == expected
+    assert found["schedules"] == pytest.approx(1 + 1 / 3)
+    assert found["epochs"] == pytest.approx(4)
+    lines = printed(capsys, "--all").splitlines()
+    assert lines[4].startswith("-----")
+    assert lines[6].split()[:7] == [
+        "good",
+        "rte",
+        "minilm",
+        "complete",
+        "t000",
+        "accuracy",
+        "0.7000",
+    ]
+    assert "2/2" in lines[6]
+
+
+def test_where_less_is_better_the_lowest_score_comes_first(tmp_path: Path) -> None:
+    for name, score in (("high", 0.9), ("low", 0.2)):
+        made(tmp_path, name, trials=[Told(values=(score,))], objective="rmse")
+    assert [entry.run for entry in entries(str(tmp_path))] == ["low", "high"]
+
+
+def test_the_overview_has_an_order_columns_and_all_the_forms(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert names(capsys, "--sort", "-score") == ["other", "good", "weak"]
+    assert names(capsys, "--sort", "final") == ["good", "other", "weak"]
+    assert names(capsys, "--sort", "-run", "--top", "1") == ["weak"]
+    chosen = ("--all", "--columns", "score,run,trials")
+    keys = json.loads(printed(capsys, *chosen, "--format", "json"))[0]
+    assert list(keys) == ["score", "run", "done"]
+    assert next(csv.reader(io.StringIO(printed(capsys, *chosen, "--format", "csv")))) == list(keys)
+    assert printed(capsys, *chosen).splitlines()[3].split() == ["score", "run", "trials"]
+    assert "| score | run | trials |" in printed(capsys, *chosen, "--format", "md")
+    assert '<th scope="row">good</th>' in printed(capsys, *chosen, "--format", "html")
+    assert "did you mean 'score'" in refused(capsys, "--all", "--sort", "scor")
+    assert "no such column" in refused(capsys, "--all", "--columns", "lr")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--all", "--task", "rta"], "did you mean 'rte'"),
+        (["--task", "rte"], "goes with --all"),
+        (["--all", "good"], "--all takes no good"),
+        (["--all", "--fetch"], "--all takes no --fetch"),
+        (["--all", "--storage", "nowhere"], "there is no run in nowhere"),
+        (["good", "good"], "is named twice"),
+        (["good", "nosuch"], "there is no run nosuch"),
+    ],
+)
+def test_what_cannot_be_listed_is_one_line(
+    storage: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert said in refused(capsys, *arguments)
+
+
+def damaged(storage: Path) -> None:
+    """Runs that are not whole, each in another way, and folders that are none."""
+    torn = made(storage, "torn", reason=None)
+    with torn.journal_file.open("ab") as file:
+        file.write(b'{"event":"report","trial":"t0')
+    broken = made(storage, "broken")
+    lines = broken.journal_file.read_bytes().splitlines(keepends=True)
+    lines[-3] = b"\x00 nothing\n"
+    broken.journal_file.write_bytes(b"".join(lines))
+    made(storage, "no-settings").settings_file.unlink()
+    made(storage, "empty-settings").settings_file.write_text("")
+    made(storage, "new").journal_file.unlink()
+    half = made(storage, "half", final=0.5)
+    half.leaderboard_file("parquet").write_bytes(b"PAR1 and no more")
+    (half.best_folder / "metrics.json").write_text('{"metrics": {"accu')
+    odd = made(storage, "odd")
+    odd.settings_file.write_text("created: 1\nsettings: {task: rte}\ndata: [1]\ntask: 5\n")
+    (storage / "no-run").mkdir()
+    (storage / "a-file").write_text("")
+
+
+def test_a_run_that_is_not_whole_is_listed_with_what_is_wrong(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged(storage)
+    found = {e["run"]: e for e in json.loads(printed(capsys, "--all", "--format", "json"))}
+    assert "no-run" not in found
+    troubles = {name: " ".join(entry["troubles"]) for name, entry in found.items()}
+    assert troubles["good"] == ""
+    assert "is torn" in troubles["torn"]
+    assert "broken line" in troubles["broken"]
+    assert "run.yaml is missing" in troubles["no-settings"]
+    assert "is no run.yaml" in troubles["empty-settings"]
+    assert "best/metrics.json cannot be read" in troubles["half"]
+    assert troubles["odd"] != ""
+    assert found["new"]["status"] == "not begun"
+    assert found["torn"]["status"] == "killed"
+    assert [found[name]["score"] for name in ("torn", "no-settings", "half")] == [0.7, 0.7, 0.7]
+    text = printed(capsys, "--all")
+    assert all(line.count(":") for line in text.splitlines() if line.startswith("no-settings: "))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "rows"),
+    [
+        ("torn", "the last line of journal.jsonl is torn", 2),
+        ("broken", "what stands before it is shown", 2),
+        ("no-settings", "which rows the scores are on is not known", 2),
+        ("empty-settings", "is no run.yaml", 2),
+        ("new", "0 of 2 trials done; the search has not begun", 0),
+        ("half", "2 of 2 trials done", 2),
+    ],
+)
+def test_the_leaderboard_of_a_run_that_is_not_whole_shows_what_is(
+    storage: Path, capsys: pytest.CaptureFixture[str], name: str, said: str, rows: int
+) -> None:
+    damaged(storage)
+    assert said in printed(capsys, name)
+    assert len(json.loads(printed(capsys, name, "--format", "json"))) == rows
+    assert "is no run" in refused(capsys, "no-run")
+
+
+def test_a_torn_line_of_a_run_that_goes_on_is_no_damage(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(storage, "live", reason=None)
+    with Journal.open(run.journal_file) as journal:
+        run_trial(journal, drawn(journal, 2), Told("running", (0.5,)))
+    with run.journal_file.open("ab") as file:
+        file.write(b'{"event":"rep')
+    with hold(run):
+        (found,) = [entry for entry in entries(str(storage)) if entry.run == "live"]
+        assert (found.status, found.troubles) == ("running", ())
+        assert "the search is running" in printed(capsys, "live")
+        dead = made(storage, "dead", trials=[Told("running", (0.5,))], reason=None)
+        lines = printed(capsys, dead.name, "live", "--columns", "run,status,done").splitlines()
+        assert ["dead", "unfinished"] in [line.split()[:2] for line in lines]
+        assert ["live", "running"] in [line.split()[:2] for line in lines]
+
+
+def test_runs_side_by_side_say_what_differs_and_rank_all_trials_together(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(storage, "third", fraction=0.5, trials=[Told(values=(0.6, 0.65)), Told("failed", ())])
+    found = json.loads(printed(capsys, "good", "weak", "third", "--format", "json"))
+    assert found["differences"] == {"fraction": {"good": "1.0", "weak": "1.0", "third": "0.5"}}
+    assert found["warnings"] == []
+    assert [(row["rank"], row["run"], row["trial"]) for row in found["rows"]] == [
+        (1, "good", "t000"),
+        (2, "third", "t000"),
+        (3, "weak", "t000"),
+        (None, "good", "t001"),
+        (None, "third", "t001"),
+    ]
+    assert [(run["run"], run["final"]) for run in found["runs"]] == [
+        ("good", 0.68),
+        ("weak", None),
+        ("third", None),
+    ]
+    text = printed(capsys, "good", "third")
+    assert "Not comparable" not in text
+    assert "fraction  1.0   0.5" in text
+    lines = printed(capsys, "good", "third", "--sort", "-accuracy", "--columns", "run,accuracy")
+    assert [line.split() for line in lines.splitlines()[-4:]][:2] == [
+        ["good", "0.7000"],
+        ["third", "0.6500"],
+    ]
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, "good", "third", "--format", "csv"))))
+    assert [row["run"] for row in rows] == ["good", "third", "good", "third"]
+    assert "<table" in printed(capsys, "good", "third", "--format", "html")
+    assert "| rank | run | trial |" in printed(capsys, "good", "third", "--format", "md")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"task": "cola"}, "runs of different tasks (rte and cola)"),
+        ({"task": "stsb"}, "judged by different metrics (accuracy, pearson)"),
+        ({"data": {"fingerprints": {"train": "c" * 64}}}, "scored on different rows"),
+        ({"data": {"selected_on": "validation"}}, "scored on different rows"),
+        ({"seed": 1}, "scored on different rows"),
+        ({"data": {"fingerprints": {}}}, "is not known"),
+    ],
+)
+def test_runs_whose_scores_do_not_compare_are_said_to(
+    storage: Path, capsys: pytest.CaptureFixture[str], given: dict[str, Any], said: str
+) -> None:
+    made(storage, "second", **given)
+    warned = [
+        line
+        for line in printed(capsys, "good", "second").splitlines()
+        if line.startswith("Not comparable: ")
+    ]
+    assert any(said in line for line in warned)
+
+
+def test_other_validation_rows_matter_only_where_they_chose(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(storage, "second", data={"fingerprints": {**DATA["fingerprints"], "validation": "c" * 64}})
+    assert "Not comparable" not in printed(capsys, "good", "second")
+
+
+def test_runs_of_one_name_are_told_apart(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = made(tmp_path / "elsewhere", "good")
+    found = json.loads(printed(capsys, "good", str(twin.folder), "--format", "json"))
+    assert {row["run"] for row in found["rows"]} == {"runs/good", str(twin.folder)}

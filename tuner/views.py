@@ -1,0 +1,121 @@
+"""A run as its readers see it: all that is whole of it, and in words what is not.
+
+Reads run.yaml and the journal; a file that is missing or broken ends nothing. Prints nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tuner.comparisons import comparisons_of
+from tuner.errors import UserError
+from tuner.headings import Heading, heading
+from tuner.journal import Direction, History, read_part
+from tuner.leaderboard import Row, rows
+from tuner.leases import is_held
+from tuner.runs import Run
+from tuner.settings import RunFile, Settings, read_run_file
+from tuner.tasks import direction, find_task
+
+
+@dataclass(frozen=True)
+class View:
+    """A run: its settings and facts (None and empty where run.yaml cannot be read), its history,
+    what it is judged by, and in `troubles` what of it is not whole."""
+
+    run: Run
+    settings: Settings | None
+    facts: Mapping[str, Any]
+    history: History
+    task: str
+    objective: str
+    direction: Direction
+    live: bool
+    troubles: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The run's leaderboard, best first."""
+        found = comparisons_of(self.run, self.history, self.objective, self.direction)
+        return rows(self.history, self.direction, found)
+
+    @property
+    def planned(self) -> int:
+        """How many trials there are to be."""
+        planned = self.history.planned or (self.settings.trials if self.settings else 0)
+        return max(planned, len(self.history.records))
+
+    @property
+    def heading(self) -> Heading:
+        """What must stand above the rows."""
+        return heading(
+            self.run.name,
+            self.task,
+            self.objective,
+            self.direction,
+            self.facts,
+            self.history,
+            live=self.live,
+            resume=shlex.quote(self.run.where),
+            planned=self.planned,
+            troubles=self.troubles,
+        )
+
+
+def view(run: Run) -> View:
+    """Read a run. Of what cannot be read, `troubles` tell; the rest is there."""
+    file, why = _settings(run)
+    part, live = read_part(run.journal_file), is_held(run)
+    broken = part.broken
+    if part.torn and not live:  # a driver may be writing it just now
+        broken = "the last line of journal.jsonl is torn, and passed over"
+    history = part.history
+    task, objective, better = _judged(file, history)
+    return View(
+        run=run,
+        settings=file.settings if file else None,
+        facts=file.facts if file else {},
+        history=history,
+        task=task,
+        objective=objective,
+        direction=better,
+        live=live,
+        troubles=tuple(trouble for trouble in (why, broken) if trouble),
+    )
+
+
+def _settings(run: Run) -> tuple[RunFile | None, str | None]:
+    if not run.settings_file.exists():
+        return None, f"{run.place('run.yaml')} is missing: task and rows are not known"
+    try:
+        return read_run_file(run), None
+    except UserError as error:
+        return None, f"run.yaml cannot be used: {error}"
+
+
+def _judged(file: RunFile | None, history: History) -> tuple[str, str, Direction]:
+    """The task's name, the objective and its direction; of a run without run.yaml, what the reports
+    tell."""
+    if file is None:
+        name, told = "", next(_objectives(history), None)
+    else:
+        facts = file.facts.get("task") or {}
+        name = str(facts.get("name") or file.settings.task or "")
+        told = file.settings.objective or facts.get("objective")
+    try:
+        objective = str(told or find_task(name).objective)
+        return name, objective, direction(objective)
+    except UserError:  # of a newer version, which knows more
+        return name, str(told or "objective"), "max"
+
+
+def _objectives(history: History) -> Iterator[str]:
+    for record in history.records.values():
+        for score in record.scores:
+            for name, value in score.metrics.items():
+                if value == score.objective:
+                    yield name
