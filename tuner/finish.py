@@ -99,6 +99,7 @@ def _retrain_once(job: Job, layout: Layout, winner: Row, history: History) -> No
             layout,
             folder,
             watcher,
+            run=run.where,
             local=settings.address is None,
             check=job.lease.check,
             handover=None if settings.address is None or run.uri is None else run.place(RETRAINED),

@@ -300,11 +300,12 @@ def save_model(model: PreTrainedModel, folder: str) -> None:
     """
     if is_uri(folder):
         with TemporaryDirectory(prefix="tuner-") as near:
-            model.save_pretrained(near)
+            with writing(near, MEND):
+                model.save_pretrained(near)
             patiently(lambda: open_store(folder).send(Path(near), ""))
         return
     final = Path(folder)
-    with writing(folder, f"{MEND}, then resume the run"), _beside(final) as near:
+    with writing(folder, MEND), _beside(final) as near:
         written = Path(near, "model")
         model.save_pretrained(written)
         if final.exists():
