@@ -15,6 +15,7 @@ PACKAGE = Path(tuner.__file__).parent
 
 ORDER = """
 errors rules addresses disks documents stores places tables frames strata splits shelves runs owners
+swaps
 claims leases neighbours hyperparameters provenance settings demo tasks metrics intervals hub labels
 glue folders origins drafts sources columns custom reading checks duplicates tokens cache data tiny
 layers models parameters ranges spaces kinds history journal leaderboard headings rendering standing

@@ -52,6 +52,16 @@ def write_lines(name: str, lines: list[object]) -> Path:
     return path
 
 
+def test_a_model_that_a_kill_left_under_a_hidden_name_is_found(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = home / "runs" / "one" / "best"
+    for which in ("one", str(best)):
+        best.rename(best.with_name(".best.old"))
+        assert run_guarded(["export", which]) == 0
+        assert str(best) in capsys.readouterr().out
+
+
 # --- predict -------------------------------------------------------------------------------------
 
 

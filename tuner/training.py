@@ -4,11 +4,8 @@ the same however many workers and passes share a batch. Knows nothing of rungs, 
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -26,6 +23,7 @@ from tuner.hyperparameters import BATCH, EPOCHS, OUR_OWN, SEED, Batch, Configura
 from tuner.layers import spread_rates
 from tuner.losses import Losses, row_losses
 from tuner.stores import is_uri, open_store, patiently
+from tuner.swaps import beside
 
 BACKWARD = "backward"
 """The part of a step in which the ranks' gradients meet: whoever fails there fails the others."""
@@ -304,20 +302,8 @@ def save_model(model: PreTrainedModel, folder: str) -> None:
                 model.save_pretrained(near)
             patiently(lambda: open_store(folder).send(Path(near), ""))
         return
-    final = Path(folder)
-    with writing(folder, MEND), _beside(final) as near:
-        written = Path(near, "model")
-        model.save_pretrained(written)
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(written, final)
-
-
-@contextmanager
-def _beside(final: Path) -> Iterator[str]:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as near:
-        yield near
+    with writing(folder, MEND), beside(Path(folder)) as fresh:
+        model.save_pretrained(fresh)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -198,11 +198,14 @@ def _caveats(folder: Path, task: Task, split: str) -> list[str]:
 def exported(which: str, storage: str) -> tuple[Path, Data]:
     """The model's folder, and the data that its run was given."""
     from tuner.runs import bring, find_run
+    from tuner.swaps import restore
 
     folder = Path(os.path.expanduser(which))
+    restore(folder)
     if os.path.isfile(folder / "config.json"):
         return folder, None
     run = find_run(storage, which)
+    restore(run.best_folder)
     settings = read_run_file(run).settings
     if not bring(run, run.best_folder.name):
         unless = (
