@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tuner.errors import UserError
 from tuner.places import Place
@@ -117,6 +119,36 @@ def joined(frames: Sequence[Frame]) -> Frame:
         raise UserError(f"{first.place}: the files of a split differ in types: {reason}") from error
     return dataclasses.replace(
         first, rows=rows, parts=tuple(part for frame in frames for part in frame.parts)
+    )
+
+
+def without_blank(frame: Frame) -> Frame:
+    """The frame without its rows of blank fields only, as a spreadsheet leaves them below its last
+    row; a note counts them. Such a row of a typed file is one like any other."""
+    if not frame.columns or not all(pa.types.is_string(kind) for kind in frame.rows.schema.types):
+        return frame
+    blank = np.ones(frame.rows.num_rows, bool)
+    for column in reversed(frame.rows.columns):  # labels, which are short, tend to be the last
+        if blank.any():
+            trimmed = pc.utf8_trim_whitespace(column.fill_null(""))
+            blank &= pc.equal(trimmed, "").to_numpy()
+    if not blank.any():
+        return frame
+    first, count = int(np.flatnonzero(blank)[0]), int(blank.sum())
+    rows = "row of blank fields is" if count == 1 else "rows of blank fields are"
+    note = f"{count:,} {rows} passed over (the first is {frame.where(first)})"
+    parts, begin = [], 0
+    for part in frame.parts:
+        kept = np.flatnonzero(~blank[begin : begin + part.count])
+        numbers = array("q", (part.numbers[row] for row in kept))
+        parts.append(dataclasses.replace(part, count=len(kept), numbers=numbers))
+        begin += part.count
+    return dataclasses.replace(
+        frame,
+        rows=frame.rows.filter(pa.array(~blank)),
+        parts=tuple(parts),
+        mixed={name: row - int(blank[:row].sum()) for name, row in frame.mixed.items()},
+        notes=(*frame.notes, note),
     )
 
 

@@ -16,11 +16,11 @@ from tuner.addresses import Data, hub_id, with_config
 from tuner.demo import SIZES, Split, demo_rows
 from tuner.errors import Absent, UserError
 from tuner.folders import class_names, find_parts
-from tuner.frames import Frame, Part, Say, joined, read_frame, typed
+from tuner.frames import Frame, Part, Say, joined, read_frame, typed, without_blank
 from tuner.glue import holds, path_of, read_glue
 from tuner.hub import probe_hub
 from tuner.places import Place
-from tuner.rules import SPLITS, TEST, TRAIN
+from tuner.rules import SPLITS, TEST, TRAIN, split_called
 from tuner.tables import form_of
 from tuner.tasks import TASKS, GlueFiles, Task
 
@@ -43,10 +43,17 @@ class Source:
         return tuple(self._loads)
 
     def frame(self, part: str, say: Say | None = None) -> Frame:
-        """The rows of a part. Raises UserError where they cannot be read."""
+        """The rows of a part: of one that is called as the test split, whose rows are to be
+        predicted, those of blank fields, too. Raises UserError where they cannot be read."""
         if part not in self._frames:
-            self._frames[part] = self._loads[part](say)
+            frame = self._loads[part](say)
+            self._frames[part] = frame if split_called(part) == TEST else without_blank(frame)
         return self._frames[part]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the parts that were read."""
+        return [note for frame in self._frames.values() for note in frame.notes]
 
 
 def open_source(data: Data, task: Task | None = None) -> Source:
