@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tuner.errors import UserError, suggestion
+from tuner.glue import headless
 from tuner.places import Place
 from tuner.rules import TEST
 from tuner.sources import INDEX, INDEX_COLUMNS, read_split
@@ -41,7 +42,7 @@ def read_input(path: str | Path, task: Task, bad: Callable[[str], None] | None =
     index: list[str | None] = []
     numbered: str | None = None
     usable = 0
-    for row in read_rows(place):
+    for row in read_rows(place, headless(task, place)):
         if not usable:
             numbered = next((name for name in INDEX_COLUMNS if name in row.values), None)
         name = None if numbered is None else row.values.get(numbered)

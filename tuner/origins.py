@@ -17,7 +17,7 @@ from tuner.demo import SIZES, Split, demo_rows
 from tuner.errors import Absent, UserError
 from tuner.folders import class_names, find_parts
 from tuner.frames import Frame, Part, Say, joined, read_frame, typed, without_blank
-from tuner.glue import holds, path_of, read_glue
+from tuner.glue import headless, holds, path_of, read_glue
 from tuner.hub import probe_hub
 from tuner.places import Place
 from tuner.rules import SPLITS, TEST, TRAIN, split_called
@@ -71,7 +71,7 @@ def open_source(data: Data, task: Task | None = None) -> Source:
         return Source(
             ", ".join(f"{split}={file}" for split, file in data.items()),
             {
-                split: partial(_read_files, (_file(split, file),), {})
+                split: partial(_read_files, (_file(split, file),), {}, task=task)
                 for split, file in data.items()
             },
         )
@@ -81,7 +81,7 @@ def open_source(data: Data, task: Task | None = None) -> Source:
             raise _nowhere(data, task)
         return _hub_source(*found, task=task)
     if place.is_file():
-        return Source(str(place), {TRAIN: partial(_read_files, (place,), {})})
+        return Source(str(place), {TRAIN: partial(_read_files, (place,), {}, task=task)})
     glue = None if task is None or config else task.glue
     # Where there is nothing at all, GLUE's files are what is missing.
     if task and glue and (holds(glue, place) or not any(map(form_of, place.files()))):
@@ -148,9 +148,12 @@ def _file(split: str, text: str) -> Place:
 
 
 def _read_files(
-    places: Sequence[Place], names: Mapping[str, tuple[str, ...]], say: Say | None
+    places: Sequence[Place],
+    names: Mapping[str, tuple[str, ...]],
+    say: Say | None,
+    task: Task | None = None,
 ) -> Frame:
-    frame = joined([read_frame(place, say) for place in places])
+    frame = joined([read_frame(place, say, headless(task, place)) for place in places])
     return dataclasses.replace(frame, names={**names, **frame.names}) if names else frame
 
 
