@@ -122,6 +122,21 @@ def test_an_evaluation_tells_that_the_model_was_chosen_on_its_rows(
     assert "the 10 most confidently wrong rows:" in shown
 
 
+def test_an_evaluation_of_more_rows_than_the_run_scored_tells_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = home / "runs" / "one" / "best" / "metrics.json"
+    before = file.read_text()
+    said = "note: the run scored 20 of these 60 rows (--eval-rows)"
+    try:
+        for drawn, split, told in ((20, "validation", 1), (60, "validation", 0), (20, "train", 0)):
+            file.write_text(json.dumps({**json.loads(before), "rows": drawn}))
+            assert run_guarded(["evaluate", "one", "--split", split]) == 0
+            assert capsys.readouterr().out.count(said) == told
+    finally:
+        file.write_text(before)
+
+
 def test_labelled_rows_of_ones_own_are_evaluated_and_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -145,7 +145,8 @@ def evaluate(
     else:
         split = split or (task.validation_split if task.counterparts else "validation")
         rows = split_rows(task, split, parse_data(data) if data else files)
-        where, notes = f"the {split} split", _caveats(folder, task, split)
+        where = f"the {split} split"
+        notes = _caveats(folder, task, split, None if data else rows.num_rows)
     with Meter(sys.stderr) as meter:
         meter.stage("loading libraries")
         from tuner import evaluation
@@ -180,19 +181,30 @@ def _check_which(split: str | None, file: Path | None, data: list[str] | None, w
         raise UserError(f"--data goes with --split; --input {file} names the rows itself")
 
 
-def _caveats(folder: Path, task: Task, split: str) -> list[str]:
-    """What must be known of a split's scores."""
+def _caveats(folder: Path, task: Task, split: str, rows: int | None) -> list[str]:
+    """What must be known of the scores of a split: of all its `rows`, where they are the run's."""
     from tuner.predict import scores_of
 
     if split == "train":
         return ["the model was trained on these rows: they tell nothing about new ones"]
     try:
-        selected_on = scores_of(folder).get("selected_on")
+        scores = scores_of(folder)
     except UserError:
         return []
-    if split in ("validation", task.validation_split) and selected_on == "validation":
-        return ["the model's configuration was chosen on these rows: the scores are optimistic"]
-    return []
+    if split not in ("validation", task.validation_split):
+        return []
+    notes = []
+    if scores.get("selected_on") == "validation":
+        notes.append(
+            "the model's configuration was chosen on these rows: the scores are optimistic"
+        )
+    drawn = scores.get("rows")
+    if rows is not None and isinstance(drawn, int) and drawn < rows:
+        notes.append(
+            f"the run scored {drawn:,} of these {rows:,} rows (--eval-rows), and its own scores, in "
+            "metrics.json, are on those alone: they differ from these"
+        )
+    return notes
 
 
 def exported(which: str, storage: str) -> tuple[Path, Data]:
