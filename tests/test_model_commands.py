@@ -242,6 +242,11 @@ def test_two_runs_of_a_task_or_a_wrong_name_write_nothing(
     best = str(home / "runs" / "one" / "best")
     assert run_guarded(["submission", "one", best, "--output", "glue.zip"]) == 2
     assert f"one and {best} are both models of rte" in capsys.readouterr().err
+    files = ["--data", "test=a.tsv", "--data", "train=b.tsv"]
+    assert run_guarded(["submission", "one", *files, "--output", "glue.zip"]) == 2
+    said = capsys.readouterr().err
+    assert "--data test=a.tsv: names a file of rows" in said
+    assert "name the folder that holds them all" in said
     assert run_guarded(["submission", "one", "--output", "glue.tar"]) == 2
     assert "use .zip" in capsys.readouterr().err
     assert list(Path.cwd().iterdir()) == []

@@ -195,14 +195,13 @@ def _caveats(folder: Path, task: Task, split: str, rows: int | None) -> list[str
         return []
     notes = []
     if scores.get("selected_on") == "validation":
-        notes.append(
-            "the model's configuration was chosen on these rows: the scores are optimistic"
-        )
+        chosen = "the model's configuration was chosen on these rows"
+        notes.append(f"{chosen}: the scores are optimistic")
     drawn = scores.get("rows")
     if rows is not None and isinstance(drawn, int) and drawn < rows:
         notes.append(
-            f"the run scored {drawn:,} of these {rows:,} rows (--eval-rows), and its own scores, in "
-            "metrics.json, are on those alone: they differ from these"
+            f"the run scored {drawn:,} of these {rows:,} rows (--eval-rows), and its own scores, "
+            "in metrics.json, are on those alone: they differ from these"
         )
     return notes
 

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tuner.addresses import parse_data
 from tuner.commands import DONE, Storage, app
 from tuner.commands.models import exported
+from tuner.errors import UserError
 
 
 @app.command()
@@ -24,7 +26,7 @@ def submission(
         typer.Option("--fill-missing", help="Write the commonest label where no run answers."),
     ] = False,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="DIR", help="GLUE's test sets (default: those of each run's data)."),
     ] = None,
     storage: Storage = "runs",
@@ -37,10 +39,16 @@ def submission(
     from tuner.predict import read_classifier, task_of
 
     check_output(output, (".zip",))
+    place = parse_data(data) if data else None
+    if data and not isinstance(place, str):
+        raise UserError(
+            f"--data {data[0]}: names a file of rows, but the zip answers a test set a task; name "
+            "the folder that holds them all (CoLA/, RTE/, …), or leave --data out"
+        )
     entrants = []
     for which in runs:
         folder, files = exported(which, storage)
-        entrants.append(form.Entrant(which, folder, task_of(folder), data or files))
+        entrants.append(form.Entrant(which, folder, task_of(folder), place or files))
     plan = form.plan(entrants)
     if not fill_missing:
         form.check_complete(plan.missing)
