@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from tuner.errors import UserError
+from tuner.shelves import user_caches
 from tuner.stores import without_credentials
 
 ENDPOINT = "https://huggingface.co"
@@ -112,8 +113,7 @@ def _is_set(name: str) -> bool:
 
 
 def _check_cache(dataset: str | None, model: str | None) -> None:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or home))
+    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or f"{user_caches()}/huggingface"))
     hub = Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or home / "hub"))
     built = Path(os.path.expanduser(os.environ.get("HF_DATASETS_CACHE") or home / "datasets"))
     places = []
