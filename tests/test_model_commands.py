@@ -6,15 +6,18 @@ import json
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.exported import export_tiny
 from tests.glue_files import write_mnli, write_rte, write_test_file
 from tuner.cli import run_guarded
 from tuner.demo import demo_rows
+from tuner.inputs import without_texts
 from tuner.runs import create_run
 from tuner.settings import Settings, write_run_file
 from tuner.submission import FILES, faults
+from tuner.tasks import find_task
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +106,36 @@ def test_a_split_is_read_from_the_runs_own_data(capsys: pytest.CaptureFixture[st
     assert "rows/s" in capsys.readouterr().out
 
 
-def test_a_split_is_not_skipped_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_split_that_is_a_file_is_skipped_through_like_one_that_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = rows(2)
+    source = write_lines("test.jsonl", [good[0], "{", {"sentence1": " "}, good[1]])
+    arguments = ["predict", "one", "--split", "test", "--data", f"test={source}"]
+    assert run_guarded([*arguments, "--output", "out.tsv"]) == 2
+    assert "test.jsonl:2: is not JSON" in capsys.readouterr().err
+    assert run_guarded([*arguments, "--skip-bad", "--output", "out.tsv"]) == 0
+    said = capsys.readouterr()
+    assert [line[:22] for line in said.err.splitlines() if line.startswith("skipped")] == [
+        "skipped test.jsonl:2: ",
+        "skipped test.jsonl:3: ",
+    ]
+    lines = Path("out.tsv").read_text().splitlines()[1:]
+    assert [number for number, line in enumerate(lines) if line == f"{number}\t"] == [1, 2]
+
+
+def test_of_any_other_split_rows_without_texts_are_skipped(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["predict", "one", "--split", "test", "--skip-bad", "--output", "out.tsv"]
-    assert run_guarded(arguments) == 2
-    assert "--skip-bad goes with --input FILE" in capsys.readouterr().err
+    assert run_guarded(arguments) == 0
+    assert "skipped" not in capsys.readouterr().err
+    table = pa.table({"sentence1": ["a", " ", ""], "sentence2": ["", "b", " "]})
+    told: list[str] = []
+    found = without_texts(table, find_task("rte"), "test", told.append)
+    assert told == ["row 2 of the test split: sentence1 and sentence2 is empty"]
+    assert found["sentence1"].to_pylist() == ["a", " ", None]
+    assert found["sentence2"].to_pylist() == ["", "b", None]
 
 
 # --- evaluate ------------------------------------------------------------------------------------

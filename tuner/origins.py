@@ -28,13 +28,20 @@ Load = Callable[[Say | None], Frame]
 
 
 class Source:
-    """Data as the parts (splits) that they come with; each is read once, when it is asked for."""
+    """Data as the parts (splits) that they come with; each is read once, when it is asked for.
+
+    `files` are those of the parts that are made of some, in any of the forms of `tables`."""
 
     def __init__(
-        self, shown: str, parts: Mapping[str, Load], hub: tuple[str, str | None] | None = None
+        self,
+        shown: str,
+        parts: Mapping[str, Load],
+        hub: tuple[str, str | None] | None = None,
+        files: Mapping[str, Sequence[Place]] | None = None,
     ) -> None:
         self.shown = shown
         self.hub = hub
+        self.files = files or {}
         self._loads = dict(parts)
         self._frames: dict[str, Frame] = {}
 
@@ -68,20 +75,15 @@ def open_source(data: Data, task: Task | None = None) -> Source:
     if task is not None and task.name == "demo" and task.built_in:
         raise UserError(f"the task demo has no files to read from {data}; leave --data out")
     if not isinstance(data, str):
-        return Source(
-            ", ".join(f"{split}={file}" for split, file in data.items()),
-            {
-                split: partial(_read_files, (_file(split, file),), {}, task=task)
-                for split, file in data.items()
-            },
-        )
+        shown = ", ".join(f"{split}={file}" for split, file in data.items())
+        return _files_source(shown, {s: (_file(s, file),) for s, file in data.items()}, {}, task)
     place, config = located(data)
     if place is None:
         if (found := _on_hub(data)) is None:
             raise _nowhere(data, task)
         return _hub_source(*found, task=task)
     if place.is_file():
-        return Source(str(place), {TRAIN: partial(_read_files, (place,), {}, task=task)})
+        return _files_source(str(place), {TRAIN: (place,)}, {}, task)
     glue = None if task is None or config else task.glue
     # Where there is nothing at all, GLUE's files are what is missing.
     if task and glue and (holds(glue, place) or not any(map(form_of, place.files()))):
@@ -169,10 +171,18 @@ def _folder_source(folder: Place, config: str | None, task: Task | None) -> Sour
 
 def _parts_source(folder: Place, config: str | None) -> Source:
     parts, names = find_parts(folder, config), class_names(folder, config)
-    return Source(
-        f"{folder}:{config}" if config else str(folder),
-        {part: partial(_read_files, places, names) for part, places in parts.items()},
-    )
+    return _files_source(f"{folder}:{config}" if config else str(folder), parts, names)
+
+
+def _files_source(
+    shown: str,
+    parts: Mapping[str, Sequence[Place]],
+    names: Mapping[str, tuple[str, ...]],
+    task: Task | None = None,
+) -> Source:
+    loads = {part: partial(_read_files, places, names, task=task) for part, places in parts.items()}
+    files = {part: places for part, places in parts.items() if all(form_of(p.name) for p in places)}
+    return Source(shown, loads, files=files)
 
 
 def _glue_source(task: Task, files: GlueFiles, folder: Place) -> Source:

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -55,7 +56,7 @@ def predict(
     skip_bad: Annotated[
         bool,
         typer.Option(
-            "--skip-bad", help="Name rows of --input that cannot be read; leave them empty."
+            "--skip-bad", help="Name rows that cannot be read; leave their predictions empty."
         ),
     ] = False,
     data: Given = None,
@@ -71,18 +72,14 @@ def predict(
     _check_which(split, file, data, "predict")
     if split is None and file is None:
         raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
-    if skip_bad and file is None:
-        raise UserError(
-            f"--skip-bad goes with --input FILE, and --split {split} was given; pass the split's "
-            "file with --input"
-        )
     folder, files = exported(which, storage)
     task = task_of(folder)
     bad: list[str] = []
+    told = bad.append if skip_bad else None
     if file is not None:
-        rows = read_input(file, task, bad=bad.append if skip_bad else None)
+        rows = read_input(file, task, told)
     else:
-        rows = split_rows(task, str(split), parse_data(data) if data else files)
+        rows = split_rows(task, str(split), parse_data(data) if data else files, told)
     for problem in bad[:SHOWN_BAD]:
         print(f"skipped {problem}", file=sys.stderr)
     if len(bad) > SHOWN_BAD:
@@ -229,14 +226,18 @@ def exported(which: str, storage: str) -> tuple[Path, Data]:
     return run.best_folder, settings.data
 
 
-def split_rows(task: Task, split: str, data: Data) -> pa.Table:
+def split_rows(
+    task: Task, split: str, data: Data, bad: Callable[[str], None] | None = None
+) -> pa.Table:
     """The rows of a split of the task, from `data` or the Hub.
 
     `split` is train, validation or test or, of a task that has two of them, what the Hub calls
-    either: `validation_mismatched`.
+    either: `validation_mismatched`. With `bad`, rows without texts are told to it, and of a split
+    that is a file also those that cannot be read; their texts are null.
     """
+    from tuner.inputs import read_input, without_texts
     from tuner.origins import dataset_of, probe_data
-    from tuner.sources import Split, read_split
+    from tuner.sources import Split, file_of, read_split
     from tuner.tasks import find_task
 
     splits: dict[str, tuple[Task, Split]] = {name: (task, name) for name in get_args(Split)}
@@ -250,4 +251,7 @@ def split_rows(task: Task, split: str, data: Data) -> pa.Table:
     if (dataset := dataset_of(data, task)) is not None:
         probe_data(data, dataset)
     wanted, name = splits[split]
-    return read_split(wanted, name, data, exact=wanted is not task)
+    if bad is not None and wanted is task and (file := file_of(task, name, data)) is not None:
+        return read_input(str(file), task, bad)
+    rows = read_split(wanted, name, data, exact=wanted is not task)
+    return rows if bad is None else without_texts(rows, task, split, bad)
