@@ -65,8 +65,9 @@ def predict(
     """Predict the rows of a split or of a file with an exported model."""
     from tuner import answers
     from tuner.inputs import read_input, row_index
-    from tuner.meter import Meter, took
+    from tuner.meter import counting, took
     from tuner.predict import read_classifier, task_of
+    from tuner.progress import watcher
 
     answers.check_output(output)
     _check_which(split, file, data, "predict")
@@ -84,11 +85,11 @@ def predict(
         print(f"skipped {problem}", file=sys.stderr)
     if len(bad) > SHOWN_BAD:
         print(f"skipped {len(bad) - SHOWN_BAD:,} more rows like these", file=sys.stderr)
-    with Meter(sys.stderr) as meter:
-        meter.stage("loading the model")
+    with watcher(sys.stderr) as watching:
+        watching.stage("loading the model")
         model = read_classifier(folder)
         began = time.monotonic()
-        logits = model.logits(task, rows, advance=meter.counting("predicting", rows.num_rows))
+        logits = model.logits(task, rows, advance=counting(watching, "predicting", rows.num_rows))
         seconds = time.monotonic() - began
     write = answers.write_probabilities if probabilities else answers.write_submission
     write(output, task, logits, row_index(rows))
@@ -126,8 +127,9 @@ def evaluate(
     from tuner.answers import check_output
     from tuner.documents import finite, write_json
     from tuner.inputs import read_labelled, row_index
-    from tuner.meter import Meter
+    from tuner.meter import counting
     from tuner.predict import read_classifier, task_of
+    from tuner.progress import watcher
 
     _check_which(split, file, data, "evaluate")
     if form not in ("table", "json"):
@@ -144,16 +146,16 @@ def evaluate(
         rows = split_rows(task, split, parse_data(data) if data else files)
         where = f"the {split} split"
         notes = _caveats(folder, task, split, None if data else rows.num_rows)
-    with Meter(sys.stderr) as meter:
-        meter.stage("loading libraries")
+    with watcher(sys.stderr) as watching:
+        watching.stage("loading libraries")
         from tuner import evaluation
         from tuner.intervals import RESAMPLES
 
         evaluation.check_labelled(task, rows, where)
-        meter.stage("loading the model")
+        watching.stage("loading the model")
         model = read_classifier(folder)
-        logits = model.logits(task, rows, advance=meter.counting("predicting", rows.num_rows))
-        meter.stage(f"drawing {RESAMPLES:,} samples of the rows for the intervals")
+        logits = model.logits(task, rows, advance=counting(watching, "predicting", rows.num_rows))
+        watching.stage(f"drawing {RESAMPLES:,} samples of the rows for the intervals")
         found = evaluation.evaluate(
             task, rows, logits, row_index(rows), where, worst=worst, notes=notes
         )

@@ -35,8 +35,9 @@ def submission(
     from tuner import submission as form
     from tuner.answers import check_output, predictions
     from tuner.documents import write_bytes
-    from tuner.meter import Meter
+    from tuner.meter import counting
     from tuner.predict import read_classifier, task_of
+    from tuner.progress import watcher
 
     check_output(output, (".zip",))
     place = parse_data(data) if data else None
@@ -53,11 +54,11 @@ def submission(
     if not fill_missing:
         form.check_complete(plan.missing)
     said = {file: form.filled(file) for file in plan.missing}
-    with Meter(sys.stderr) as meter:
-        meter.stage("loading libraries")
+    with watcher(sys.stderr) as watching:
+        watching.stage("loading libraries")
         for file, (entrant, table) in plan.answered.items():
             model = read_classifier(entrant.folder)
-            advance = meter.counting(f"predicting {file.name}", table.num_rows)
+            advance = counting(watching, f"predicting {file.name}", table.num_rows)
             said[file] = predictions(file.task, model.logits(file.task, table, advance=advance))
     content = form.pack(said)
     for warning in form.unusual(said):
