@@ -20,6 +20,7 @@ from tests.test_bench import CONFIGURATION, run
 from tests.test_export import BEST, DEMO, FACTS, LIMIT, export, texts, trained
 from tests.toy import go, numbers, toy_materials
 from tuner import attempts, documents
+from tuner.bases import load_base
 from tuner.bench import Bench
 from tuner.checkpoints import newest
 from tuner.cli import run_guarded
@@ -30,7 +31,7 @@ from tuner.journal import Journal, read_history
 from tuner.keeping import check_room, check_room_left, kept, room_note
 from tuner.leaderboard import rows, write_leaderboard
 from tuner.mailbox import Word
-from tuner.models import build_model, load_base
+from tuner.models import build_model
 from tuner.runs import Run, create_run
 from tuner.training import save_model
 

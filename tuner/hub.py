@@ -15,9 +15,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tuner.connections import without_credentials
 from tuner.errors import UserError
 from tuner.shelves import user_caches
-from tuner.stores import without_credentials
 
 ENDPOINT = "https://huggingface.co"
 WAY_OUT = (

@@ -17,13 +17,14 @@ import ray
 import torch
 
 from tuner.bench import Materials
+from tuner.connections import patiently
 from tuner.crews import Crew, CrewPlan
 from tuner.errors import SearchError, Unwritable
 from tuner.hyperparameters import Configuration
 from tuner.mailbox import Order, Report
 from tuner.progress import Watcher
 from tuner.resources import Layout
-from tuner.stores import open_store, patiently
+from tuner.stores import open_store
 
 RETRAINED = ".retrained"
 """What the model is called on its way through a run's store."""

@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from tuner.connections import at_once, without_credentials
 from tuner.errors import TunerError, UserError
-from tuner.stores import at_once, is_uri, join, open_store, without_credentials
+from tuner.stores import is_uri, join, open_store
 
 CACHE = "TUNER_CACHE"
 """The environment variable that names the folder for copies and tokens, or says `off`."""

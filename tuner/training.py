@@ -18,11 +18,12 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 
 from tuner.batches import Feed, GroupedBatches, Numbers, Padding, Rows, padded
+from tuner.connections import patiently
 from tuner.disks import MEND, writing
 from tuner.hyperparameters import BATCH, EPOCHS, OUR_OWN, SEED, Batch, Configuration
 from tuner.layers import spread_rates
 from tuner.losses import Losses, row_losses
-from tuner.stores import is_uri, open_store, patiently
+from tuner.stores import is_uri, open_store
 from tuner.swaps import beside
 
 BACKWARD = "backward"
