@@ -22,8 +22,8 @@ layers models bases parameters ranges spaces kinds history journal leaderboard h
 standing live progress triallog batches mailbox losses training checkpoints materials ranks trials
 preemption scoring attempts bench resources preparation portrait description session hosts preflight
 study ledger scheduler slots crews orphans growth search retrain plain inputs answers predict
-evaluation scorecard counterparts cards export portable upload submission meter identity mirror keeping
-forecast probe plan outlook stages finish pipeline logs options commands cli
+evaluation scorecard counterparts cards export portable upload submission meter identity mirror
+keeping forecast probe plan outlook stages finish pipeline logs options commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}
