@@ -71,7 +71,7 @@ def test_a_loop_that_has_nothing_to_do_is_given_its_time(
 
 
 def test_so_is_one_that_was_told_to_leave_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = []
+    left: list[Any] = []
 
     def fit(box: LocalMailbox) -> None:
         box.next_order(5.0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 
-from tuner import meter
 from tuner.meter import counting, rate, took
 from tuner.progress import Lines, Silent
 
@@ -40,7 +40,7 @@ def test_the_time_left_goes_by_the_rows_that_are_done(monkeypatch: pytest.Monkey
         def tick(self, step: int, total: int, left: float | None, unit: str = "step") -> None:
             heard.append((step, total, left, unit))
 
-    monkeypatch.setattr(meter.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     advance = counting(Hearing(), "predicting", 100)
     for clock[0], rows in ((0.1, 1), (10.0, 24), (40.0, 75)):
         advance(rows)

@@ -75,7 +75,8 @@ def test_a_reader_that_puts_the_old_one_back_meanwhile_does_not_stop_the_swap(
 ) -> None:
     final = tmp_path / "best"
     put(final, "one")
-    real, met = os.rename, []
+    real = os.rename
+    met: list[Path] = []
 
     def rename(source: Path, target: Path) -> None:
         if target == final and not met:

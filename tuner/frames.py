@@ -140,7 +140,7 @@ def without_blank(frame: Frame) -> Frame:
     parts, begin = [], 0
     for part in frame.parts:
         kept = np.flatnonzero(~blank[begin : begin + part.count])
-        numbers = array("q", (part.numbers[row] for row in kept))
+        numbers = array("q", (part.numbers[row] for row in kept.tolist()))
         parts.append(dataclasses.replace(part, count=len(kept), numbers=numbers))
         begin += part.count
     return dataclasses.replace(
