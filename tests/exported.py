@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from tuner.bases import load_base
 from tuner.demo import demo_rows
-from tuner.models import build_model, load_base
+from tuner.models import build_model
 from tuner.tasks import find_task
 
 TEXTS = [text for row in demo_rows("train")[:500] for text in row[:2]]

@@ -15,9 +15,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from tuner import cache as caches
+from tuner.bases import load_base
 from tuner.cache import TokenCache, cached_tokens, token_cache, token_key
 from tuner.data import Prepared, fingerprint, prepare_data
-from tuner.models import load_base
 from tuner.progress import Silent
 from tuner.shelves import cache_folder
 from tuner.tasks import find_task

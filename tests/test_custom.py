@@ -304,6 +304,26 @@ def test_a_row_without_any_text_is_named_with_its_line(tmp_path: Path) -> None:
     assert read(data=data, text=["text", "text_b"]).splits["train"].num_rows == 16
 
 
+def test_rows_of_blank_fields_are_passed_over_and_counted_where_rows_are_learnt_from(
+    tmp_path: Path,
+) -> None:
+    rows = [f"text {n},{n % 2}" for n in range(20)]
+    train = csv(tmp_path / "train.csv", "text,label", *rows[:5], ",", *rows[5:], " , ", ",")
+    dev = csv(tmp_path / "dev.csv", "text,label", ",", *rows, "x,")
+    data = [f"train={train}", f"validation={dev}"]
+    assert refused(data=data) == f"{dev}:23: the label '' is none of 0, 1"
+    csv(Path(dev), "text,label", ",", *rows)
+    reading = read(data=data)
+    assert [reading.splits[split].num_rows for split in ("train", "validation")] == [20, 20]
+    assert reading.task.label_names == ("0", "1")
+    assert f"3 rows of blank fields are passed over (the first is {train}:7)" in reading.notes
+    assert f"1 row of blank fields is passed over (the first is {dev}:2)" in reading.notes
+    # To be predicted, a row keeps its place.
+    test = csv(tmp_path / "test.csv", "text", "a", '""', "b")
+    found = read(splits=("test",), data=[*data, f"test={test}"]).splits["test"]
+    assert found["text"].to_pylist() == ["a", "", "b"]
+
+
 def test_labels_that_differ_in_capitals_are_pointed_out(tmp_path: Path) -> None:
     reading = read(data=labelled(tmp_path / "rows.csv", ["Pos", "neg", "pos"]))
     assert any("'Pos' and 'pos' are two classes; is one misspelt?" in n for n in reading.notes)

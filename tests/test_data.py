@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from tuner.bases import load_base
 from tuner.data import Prepared, choose_rows, fingerprint, prepare_data
 from tuner.errors import UserError
-from tuner.models import load_base
 from tuner.progress import Silent
 from tuner.tasks import Task, find_task
 

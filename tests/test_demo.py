@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from tuner.bases import load_base
 from tuner.data import prepare_data
 from tuner.demo import Split, demo_rows
-from tuner.models import build_model, load_base
+from tuner.models import build_model
 from tuner.progress import Silent
 from tuner.sources import read_split
 from tuner.tasks import find_task

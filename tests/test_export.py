@@ -17,12 +17,13 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from tuner.bases import Base, load_base
 from tuner.cards import NOTHING, CardFacts
 from tuner.counterparts import Scored
 from tuner.demo import demo_rows
 from tuner.export import export_model
 from tuner.metrics import score
-from tuner.models import Base, build_model, load_base
+from tuner.models import build_model
 from tuner.predict import predict, task_of
 from tuner.runs import Run
 from tuner.tasks import TASKS, Task, find_task

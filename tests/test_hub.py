@@ -132,6 +132,14 @@ def test_offline_the_local_cache_is_looked_at_and_nothing_contacted(
     (tmp_path / "datasets" / "nyu-mll___glue").mkdir(parents=True)
     (tmp_path / "hub" / "models--org--model").mkdir(parents=True)
     probe_hub("nyu-mll/glue", "org/model")
+    # A relative one is no place for caches: specifications.freedesktop.org/basedir-spec
+    monkeypatch.delenv("HF_HOME")
+    for caches, place in (("caches", tmp_path / ".cache"), (str(tmp_path), tmp_path)):
+        monkeypatch.setenv("XDG_CACHE_HOME", caches)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        with pytest.raises(UserError) as caught:
+            probe_hub("nyu-mll/glue")
+        assert f"({place}/huggingface/datasets/nyu-mll___glue)" in str(caught.value)
 
 
 def test_probing_and_reading_files_imports_nothing_heavy() -> None:

@@ -140,6 +140,29 @@ def test_a_broken_row_is_told_and_null_when_it_may_be(tmp_path: Path) -> None:
     assert read_input(quoted, COLA, bad=told.append)["sentence"].to_pylist() == [None, "c", "d"]
 
 
+def test_a_file_of_colas_that_begins_with_its_first_row_is_known_by_it(tmp_path: Path) -> None:
+    rows = 'gj04\t1\t\tThey rode.\n\ngj04\t0\t*\tThey" rode.\n'
+    for name in ("dev.tsv", "dev.csv"):
+        path = write(tmp_path, name, rows)
+        if name == "dev.csv":
+            with pytest.raises(UserError, match="there is no column 'sentence'"):
+                read_input(path, COLA)
+            continue
+        assert read_input(path, COLA)["sentence"].to_pylist() == ["They rode.", 'They" rode.']
+        labelled = read_labelled(path, COLA)
+        assert labelled["sentence"].to_pylist() == ["They rode.", 'They" rode.']
+        assert labelled["label"].to_pylist() == [1, 0]
+    named = write(tmp_path, "named.tsv", f"source\tlabel\tstar\tsentence\n{rows}")
+    assert read_input(named, COLA).num_rows == read_labelled(named, COLA).num_rows == 2
+    for other in ("gj04\t2\t\tThey rode.\n", "1\tThey rode.\n"):
+        path = write(tmp_path, "other.tsv", other * 2)
+        with pytest.raises(UserError, match="there is no column 'sentence'"):
+            read_input(path, COLA)
+    broken = write(tmp_path, "broken.tsv", rows + "1\tThey\n")
+    with pytest.raises(UserError, match=r"broken\.tsv:4: the line has 2 columns"):
+        read_input(broken, COLA)
+
+
 def test_a_row_of_empty_fields_is_a_row_and_no_blank_line(tmp_path: Path) -> None:
     for name, text, line in (
         ("one.csv", 'sentence\na\n\n""\nd\n', 4),

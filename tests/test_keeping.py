@@ -19,7 +19,8 @@ from tests.small_disks import SmallDisk, small_disk
 from tests.test_bench import CONFIGURATION, run
 from tests.test_export import BEST, DEMO, FACTS, LIMIT, export, texts, trained
 from tests.toy import go, numbers, toy_materials
-from tuner import documents
+from tuner import attempts, documents
+from tuner.bases import load_base
 from tuner.bench import Bench
 from tuner.checkpoints import newest
 from tuner.cli import run_guarded
@@ -30,7 +31,7 @@ from tuner.journal import Journal, read_history
 from tuner.keeping import check_room, check_room_left, kept, room_note
 from tuner.leaderboard import rows, write_leaderboard
 from tuner.mailbox import Word
-from tuner.models import build_model, load_base
+from tuner.models import build_model
 from tuner.runs import Run, create_run
 from tuner.training import save_model
 
@@ -263,13 +264,35 @@ def test_a_trained_model_that_the_disk_does_not_take_is_an_error_that_names_the_
     assert files(small_disk.folder) == before
 
 
-def test_a_retrained_model_that_cannot_be_saved_fails_with_that_line(
-    bench: Bench, small_disk: SmallDisk
+def test_a_trained_model_that_cannot_be_saved_is_no_failure_and_its_checkpoint_stays(
+    bench: Bench, small_disk: SmallDisk, tmp_path: Path
 ) -> None:
+    order: dict[str, Any] = {
+        "rungs": 1,
+        "save_to": str(small_disk.folder / "model"),
+        "checkpoints": str(tmp_path / "t0"),
+        "checkpoint_every": 0.0,
+        "log": str(tmp_path / "t0.log"),
+    }
     with small_disk.full():
-        report = run(bench, rungs=1, save_to=str(small_disk.folder / "model"))[-1]
-    assert report.kind == "failed"
+        report = run(bench, **order)[-1]
+    assert report.kind == "unsaved"
     assert f"model cannot be written ({FULL})" in (report.error or "")
+    assert "unsaved at step" in (tmp_path / "t0.log").read_text()
+    found = newest(str(tmp_path / "t0"))
+    assert found is not None
+    small_disk.free()
+    with pytest.MonkeyPatch.context() as patch:
+        steps: list[int] = []
+        after = attempts.Attempt._after_step
+        patch.setattr(
+            attempts.Attempt,
+            "_after_step",
+            lambda self, step, control: (steps.append(step), after(self, step, control))[1],
+        )
+        assert run(bench, **order)[-1].kind == "end"
+    assert steps[0] == found[1].step + 1
+    assert (small_disk.folder / "model" / "model.safetensors").is_file()
 
 
 # --- before anything starts -----------------------------------------------------------------------

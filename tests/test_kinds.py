@@ -9,9 +9,9 @@ import pytest
 from transformers import AutoConfig
 
 from tests.glue_files import write_rte
+from tuner.bases import read_config
 from tuner.identity import describe
 from tuner.kinds import Kind, choose, choose_here
-from tuner.models import read_config
 from tuner.preparation import prepare, resolve
 from tuner.progress import Silent
 from tuner.resources import Layout

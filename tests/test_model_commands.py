@@ -7,15 +7,18 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.exported import export_tiny
 from tests.glue_files import write_mnli, write_rte, write_test_file
 from tuner.cli import run_guarded
 from tuner.demo import demo_rows
+from tuner.inputs import without_texts
 from tuner.runs import create_run
 from tuner.settings import Settings, write_run_file
 from tuner.submission import FILES, faults
+from tuner.tasks import find_task
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,16 @@ def test_where_no_run_is_named_the_newest_with_a_model_is_taken_and_said(
     assert said.err == f"the newest run with a model: {home / 'runs' / 'one'}\n"
 
 
+def test_a_model_that_a_kill_left_under_a_hidden_name_is_found(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = home / "runs" / "one" / "best"
+    for which in ("one", str(best)):
+        best.rename(best.with_name(".best.old"))
+        assert run_guarded(["export", which]) == 0
+        assert str(best) in capsys.readouterr().out
+
+
 # --- predict -------------------------------------------------------------------------------------
 
 
@@ -112,10 +125,36 @@ def test_a_split_is_read_from_the_runs_own_data(capsys: pytest.CaptureFixture[st
     assert "rows/s" in capsys.readouterr().out
 
 
-def test_a_split_is_not_skipped_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_split_that_is_a_file_is_skipped_through_like_one_that_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = rows(2)
+    source = write_lines("test.jsonl", [good[0], "{", {"sentence1": " "}, good[1]])
+    arguments = ["predict", "one", "--split", "test", "--data", f"test={source}"]
+    assert run_guarded([*arguments, "--output", "out.tsv"]) == 2
+    assert "test.jsonl:2: is not JSON" in capsys.readouterr().err
+    assert run_guarded([*arguments, "--skip-bad", "--output", "out.tsv"]) == 0
+    said = capsys.readouterr()
+    assert [line[:22] for line in said.err.splitlines() if line.startswith("skipped")] == [
+        "skipped test.jsonl:2: ",
+        "skipped test.jsonl:3: ",
+    ]
+    lines = Path("out.tsv").read_text().splitlines()[1:]
+    assert [number for number, line in enumerate(lines) if line == f"{number}\t"] == [1, 2]
+
+
+def test_of_any_other_split_rows_without_texts_are_skipped(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["predict", "one", "--split", "test", "--skip-bad", "--output", "out.tsv"]
-    assert run_guarded(arguments) == 2
-    assert "--skip-bad goes with --input FILE" in capsys.readouterr().err
+    assert run_guarded(arguments) == 0
+    assert "skipped" not in capsys.readouterr().err
+    table = pa.table({"sentence1": ["a", " ", ""], "sentence2": ["", "b", " "]})
+    told: list[str] = []
+    found = without_texts(table, find_task("rte"), "test", told.append)
+    assert told == ["row 2 of the test split: sentence1 and sentence2 is empty"]
+    assert found["sentence1"].to_pylist() == ["a", " ", None]
+    assert found["sentence2"].to_pylist() == ["", "b", None]
 
 
 # --- evaluate ------------------------------------------------------------------------------------
@@ -129,6 +168,21 @@ def test_an_evaluation_tells_that_the_model_was_chosen_on_its_rows(
     assert shown.startswith("rte, 60 rows of the validation split\n")
     assert "note: the model's configuration was chosen on these rows" in shown
     assert "the 10 most confidently wrong rows:" in shown
+
+
+def test_an_evaluation_of_more_rows_than_the_run_scored_tells_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = home / "runs" / "one" / "best" / "metrics.json"
+    before = file.read_text()
+    said = "note: the run scored 20 of these 60 rows (--eval-rows)"
+    try:
+        for drawn, split, told in ((20, "validation", 1), (60, "validation", 0), (20, "train", 0)):
+            file.write_text(json.dumps({**json.loads(before), "rows": drawn}))
+            assert run_guarded(["evaluate", "one", "--split", split]) == 0
+            assert capsys.readouterr().out.count(said) == told
+    finally:
+        file.write_text(before)
 
 
 def test_labelled_rows_of_ones_own_are_evaluated_and_written(
@@ -236,6 +290,11 @@ def test_two_runs_of_a_task_or_a_wrong_name_write_nothing(
     best = str(home / "runs" / "one" / "best")
     assert run_guarded(["submission", "one", best, "--output", "glue.zip"]) == 2
     assert f"one and {best} are both models of rte" in capsys.readouterr().err
+    files = ["--data", "test=a.tsv", "--data", "train=b.tsv"]
+    assert run_guarded(["submission", "one", *files, "--output", "glue.zip"]) == 2
+    said = capsys.readouterr().err
+    assert "--data test=a.tsv: names a file of rows" in said
+    assert "name the folder that holds them all" in said
     assert run_guarded(["submission", "one", "--output", "glue.tar"]) == 2
     assert "use .zip" in capsys.readouterr().err
     assert list(Path.cwd().iterdir()) == []

@@ -29,9 +29,10 @@ from transformers import (
     ViTConfig,
 )
 
+from tuner.bases import Base, load_base
 from tuner.demo import demo_rows
 from tuner.errors import UserError
-from tuner.models import Base, Weights, build_model, load_base
+from tuner.models import Weights, build_model
 from tuner.tasks import find_task
 from tuner.tiny import VOCABULARY, train_tokenizer
 

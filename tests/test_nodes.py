@@ -25,12 +25,13 @@ from tests.searches import Acting, Listed, configuration, parent, rank_processes
 from tests.sleeping import SleepingPlan
 from tests.toy import toy_materials
 from tuner import growth
+from tuner.bases import load_base
 from tuner.errors import SearchError
 from tuner.history import History, Record
 from tuner.hosts import alive
 from tuner.journal import Journal, read_history
 from tuner.ledger import Ledger
-from tuner.models import build_model, load_base
+from tuner.models import build_model
 from tuner.orphans import remove_orphans
 from tuner.pipeline import tune
 from tuner.progress import Silent

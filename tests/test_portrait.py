@@ -11,10 +11,10 @@ import pytest
 
 from tests.glue_files import write_rte
 from tests.test_commands import command
+from tuner.bases import Reader, load_base, load_reader
 from tuner.data import prepare_data
 from tuner.description import describe, printable
 from tuner.duplicates import Overlap
-from tuner.models import Reader, load_base, load_reader
 from tuner.portrait import Portrait, portray
 from tuner.progress import Silent
 from tuner.settings import Settings

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.buckets import SECRET, Buckets, buckets
+from tuner.connections import patiently, without_credentials
 from tuner.errors import TunerError, UserError
-from tuner.stores import Store, is_uri, join, open_store, patiently, without_credentials, write_file
+from tuner.stores import Store, is_uri, join, open_store, write_file
 
 
 @pytest.fixture(scope="module")

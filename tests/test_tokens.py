@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tuner.models import load_base
+from tuner.bases import load_base
 from tuner.tasks import find_task
 from tuner.tokens import Length, Tokens, count_tokens, fit, tokenise
 

@@ -283,7 +283,11 @@ class Attempt:
                         why = error.strerror or str(error)
                         self.trial.warn(f"{order.predictions} cannot be written ({why})")
                 if order.save_to is not None:
-                    save_model(self.trainer.network, order.save_to)
+                    try:
+                        save_model(self.trainer.network, order.save_to)
+                    except Unwritable as error:  # no fault of the configuration's
+                        self.send(self.trial.report("unsaved", error=str(error)))
+                        return
             report = replace(report, warning=self.trial.warning)
             checkpoints.discard(order.checkpoints)
             self.send(report)

@@ -199,8 +199,8 @@ class Bench:
 def _log(log: TrialLog, report: Report) -> None:
     """Write what a report says into the trial's log, and end that with the last one: whoever hears
     the report may look, or end this process."""
-    if report.kind == "failed":
-        log.say(f"failed at step {report.step}: {report.error}", "ERROR")
+    if report.kind in ("failed", "unsaved"):
+        log.say(f"{report.kind} at step {report.step}: {report.error}", "ERROR")
         log.end("failed")
     elif report.kind != "tick":
         scores = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())

@@ -18,10 +18,11 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tuner.connections import patiently
 from tuner.disks import refusal, refused_place
 from tuner.errors import TunerError
 from tuner.hyperparameters import Value
-from tuner.stores import Store, is_uri, join, open_store, patiently, write_file
+from tuner.stores import Store, is_uri, join, open_store, write_file
 
 PREFIX = "checkpoint-"
 WRITING = "writing"

@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner import documents
+from tuner.connections import at_once
 from tuner.errors import TunerError
 from tuner.history import Direction, History
 from tuner.ranking import Entrant, ranked, seed_variance
 from tuner.runs import Run, bring, driven
-from tuner.stores import Store, at_once
+from tuner.stores import Store
 
 if TYPE_CHECKING:
     from tuner.draws import Draws

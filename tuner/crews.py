@@ -28,6 +28,9 @@ _LOOKING = 60.0
 _GOODBYE = 30.0
 """Seconds that a train loop gets to end by itself."""
 
+_HURRY = 5.0
+"""Seconds that it gets where it is in the midst of a trial that nobody waits for any more."""
+
 
 @dataclass(frozen=True)
 class CrewPlan:
@@ -75,6 +78,7 @@ class Crew:
             self._files = TemporaryDirectory(prefix="tuner-train-", ignore_cleanup_errors=True)
         self._error: BaseException | None = None
         self._ended = threading.Event()
+        self._busy = False
         self._thread = threading.Thread(target=self._fit, name="train-run", daemon=True)
         self._thread.start()
 
@@ -128,10 +132,12 @@ class Crew:
 
     def give(self, order: Order) -> None:
         """Hand the loop its next trial."""
+        self._busy = True
         self._guarded(self.side.give, order)
 
     def say(self, word: Word) -> None:
         """Answer the last rung report."""
+        self._busy = word == "go"
         self._guarded(self.side.say, word)
 
     def next_report(self) -> Report:
@@ -139,6 +145,7 @@ class Crew:
         while True:
             report: Report | None = self._guarded(self.side.next_report, _PATIENCE)
             if report is not None:
+                self._busy = report.kind in ("rung", "tick")
                 return report
             if self._ended.is_set():
                 last: Report | None = self._guarded(self.side.next_report, 0.0)
@@ -164,13 +171,18 @@ class Crew:
         return Preempted(loss.why) if loss.preempted else CrewLost(loss.why)
 
     def close(self) -> None:
-        """Tell the loop to exit, and wait for it; a loop that does not is left to its process."""
+        """Tell the loop to exit, and wait for it; a loop that does not is left to its process.
+
+        One in the midst of a trial ends when it next has something to say, and is hardly waited
+        for."""
         if not self._ended.is_set():
             try:
                 self.side.close()
             except (CrewLost, ray.exceptions.RayError):
                 return
-            self._thread.join(_GOODBYE)
+            if self._busy and isinstance(self._box, PostOffice):
+                self._box.remove()
+            self._thread.join(_HURRY if self._busy else _GOODBYE)
         if isinstance(self._box, PostOffice):
             self._box.remove()
         if self._files is not None:

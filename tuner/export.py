@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import secrets
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from tuner.documents import write_json, write_text
 from tuner.hyperparameters import Configuration
 from tuner.models import label_maps
 from tuner.runs import Run
+from tuner.swaps import beside, clear
 from tuner.tasks import Task
 
 
@@ -50,39 +50,30 @@ def export_model(
     not take it; the older stays.
     """
     best = run.best_folder
-    for leftover in best.parent.glob(".best.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh = best.with_name(f".best.{secrets.token_hex(4)}")
+    clear(best)
     then = f"what was there is kept; {MEND}, then: tuner resume {shlex.quote(run.where)}"
-    with writing(best, then):
-        try:
-            fresh.mkdir(parents=True)
-            _write_weights(trained, fresh)
-            _write_config(trained, fresh, task, max_length)
-            _write_tokenizer(tokenizer, fresh, max_length)
-            scores = {
-                "task": task.name,
-                "split": split,
-                "rows": rows,
-                "metrics": dict(metrics),
-                "hyperparameters": dict(hyperparameters),
-                "selected_on": card.selected_on if card.searched else None,
+    with writing(best, then), beside(best) as fresh:
+        _write_weights(trained, fresh)
+        _write_config(trained, fresh, task, max_length)
+        _write_tokenizer(tokenizer, fresh, max_length)
+        scores = {
+            "task": task.name,
+            "split": split,
+            "rows": rows,
+            "metrics": dict(metrics),
+            "hyperparameters": dict(hyperparameters),
+            "selected_on": card.selected_on if card.searched else None,
+        }
+        if more:
+            scores["more"] = {
+                name: {"rows": other.rows, "metrics": dict(other.metrics)}
+                for name, other in more.items()
             }
-            if more:
-                scores["more"] = {
-                    name: {"rows": other.rows, "metrics": dict(other.metrics)}
-                    for name, other in more.items()
-                }
-            write_json(fresh / "metrics.json", scores)
-            text = model_card(
-                run.name, task, metrics, rows, split, hyperparameters, card, max_length, more
-            )
-            write_text(fresh / "README.md", text)
-            _sync(fresh)
-            _swap(fresh, best)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
+        write_json(fresh / "metrics.json", scores)
+        text = model_card(
+            run.name, task, metrics, rows, split, hyperparameters, card, max_length, more
+        )
+        write_text(fresh / "README.md", text)
     return best
 
 
@@ -122,26 +113,3 @@ def _write_tokenizer(tokenizer: PreTrainedTokenizerFast, fresh: Path, max_length
     for private in ("name_or_path", "tokenizer_file", "vocab_file", "cache_dir"):
         tokenizer.init_kwargs.pop(private, None)
     tokenizer.save_pretrained(str(fresh))
-
-
-def _sync(folder: Path) -> None:
-    for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _swap(fresh: Path, best: Path) -> None:
-    old = best.with_name(f".best.{secrets.token_hex(4)}")
-    replaced = best.exists()
-    if replaced:
-        os.rename(best, old)
-    try:
-        os.rename(fresh, best)
-    except OSError:
-        if replaced:
-            os.rename(old, best)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

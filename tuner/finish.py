@@ -6,14 +6,16 @@ Knows nothing of the search.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.documents import write_json
 from tuner.errors import CrewLost, SearchError, UserError
 from tuner.history import History
 from tuner.journal import Journal, read_history
@@ -24,48 +26,59 @@ from tuner.predict import scores_of
 from tuner.provenance import versions
 from tuner.runs import Run
 from tuner.stages import Job, ledger_of
+from tuner.swaps import restore
 
 if TYPE_CHECKING:
     from tuner.ledger import Reason
     from tuner.resources import Layout
-    from tuner.retrain import Trained
+
+
+PLACE = ".retraining-model"
+"""Where in a run's folder a model lies between its training and its export."""
+
+_TRAINED = "trained.json"
+"""Says whose model lies there, and what it scored: it is whole."""
 
 
 def train(job: Job) -> Reason:
-    """The one training of a run without a search, and its export; why it ended."""
+    """The one training of a run without a search, and its export; why it ended. What was trained
+    before is left to `retrain_winner`."""
     from tuner.plain import train_alone
 
     run, preparation, check = job.run, job.preparation, job.lease.check
-    with _scratch(run) as folder:
-        with Journal.open(run.journal_file, check) as journal:
-            trained = None
-            reason: Reason = "complete"
-            if not journal.history.done:
-                check_room_left(run, 2 * model_bytes(preparation))
-                ledger = ledger_of(job, journal, 1, 1)
-                trained = train_alone(
-                    ledger, run, preparation, job.nodes, folder, job.watcher, check
-                )
-                reason = ledger.close()
-        if trained is not None:
+    with Journal.open(run.journal_file, check) as journal:
+        if journal.history.done:
+            return "complete"
+        with _place(job) as folder:
+            ledger = ledger_of(job, journal, 1, 1)
+            trained = train_alone(ledger, run, preparation, job.nodes, folder, job.watcher, check)
+            reason = ledger.close()
+            if trained is None:
+                return reason
             history = read_history(run.journal_file)
             (row,) = rows(history, preparation.direction)
-            _export(job, row, history, trained)
+            try:
+                _export(job, row, history, trained.folder, trained.report.metrics)
+            except KeyboardInterrupt:
+                return "interrupted"
     return reason
 
 
 def retrain_winner(job: Job, winner: Row, history: History) -> None:
     """Retrain and export the winner; again, on the hosts that are left, when a worker is lost or
-    finds no room."""
+    finds no room. A model of the winner's that an earlier driver trained is only exported."""
     from tuner import hosts
     from tuner.hyperparameters import BATCH
     from tuner.resources import retrain_layout
 
     run, preparation = job.run, job.preparation
+    if (metrics := _trained(run, winner)) is not None:
+        job.watcher.note(f"{winner.trial} is trained already, and only has to be exported")
+        return _export(job, winner, history, run.folder / PLACE / "model", metrics)
+    if preparation.plain:
+        job.watcher.note("the trained model is no longer there: it is trained once more")
     settings, batch = preparation.settings, int(winner.hyperparameters[BATCH])
     losses = 0
-    # Other things may have filled the disk since the start.
-    check_room_left(run, 2 * model_bytes(preparation))
     while True:
         there = (
             hosts.staying(hosts.alive()) or job.nodes
@@ -92,21 +105,39 @@ def _retrain_once(job: Job, layout: Layout, winner: Row, history: History) -> No
     spread = f", on {layout.workers} workers" if layout.workers > 1 else ""
     rows_of_all = f"all {data.full_train.num_rows} training rows"
     watcher.stage(f"retraining {winner.trial} on {rows_of_all}{spread}")
-    with _scratch(run) as folder:
+    with _place(job) as folder:
         retrained = retrain(
             preparation.materials(layout, data.full_train, data.validation),
             winner.hyperparameters,
             layout,
             folder,
             watcher,
+            run=run.where,
             local=settings.address is None,
             check=job.lease.check,
             handover=None if settings.address is None or run.uri is None else run.place(RETRAINED),
         )
-        _export(job, winner, history, retrained)
+        _export(job, winner, history, retrained.folder, retrained.report.metrics)
 
 
-def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
+def _export(
+    job: Job, winner: Row, history: History, model: Path, metrics: Mapping[str, float]
+) -> None:
+    """Export the trained `model`, which scored `metrics`; it goes once that is done."""
+    said = {"hyperparameters": dict(winner.hyperparameters), "metrics": dict(metrics)}
+    with contextlib.suppress(OSError):  # the export itself tells of a disk that takes no more
+        write_json(model.parent / _TRAINED, said)
+    try:
+        _write(job, winner, history, model, metrics)
+    except KeyboardInterrupt:
+        job.watcher.note("the trained model stays: tuner resume only exports it")
+        raise
+    shutil.rmtree(model.parent, ignore_errors=True)
+
+
+def _write(
+    job: Job, winner: Row, history: History, model: Path, metrics: Mapping[str, float]
+) -> None:
     from tuner.cards import CardFacts
     from tuner.counterparts import score_counterparts
     from tuner.export import export_model
@@ -114,7 +145,7 @@ def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
     preparation, watcher = job.preparation, job.watcher
     task, data, base = preparation.task, preparation.data, preparation.base
     place = preparation.settings.data
-    more = score_counterparts(task, place, trained.folder, base.tokenizer, data.max_length, watcher)
+    more = score_counterparts(task, place, model, base.tokenizer, data.max_length, watcher)
     watcher.stage("exporting")
     job.lease.check()
     mean = winner.objective_mean
@@ -142,11 +173,11 @@ def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
         searched=not preparation.plain,
     )
     export_model(
-        trained.folder,
+        model,
         job.run,
         task,
         base.tokenizer,
-        metrics=trained.report.metrics,
+        metrics=metrics,
         more=more,
         rows=data.validation.num_rows,
         split="validation",
@@ -157,18 +188,47 @@ def _export(job: Job, winner: Row, history: History, trained: Trained) -> None:
 
 
 @contextmanager
-def _scratch(run: Run) -> Iterator[Path]:
-    """A folder for a model on its way to the export; what a killed driver left of one goes."""
+def _place(job: Job) -> Iterator[Path]:
+    """A folder for a model on its way to the export, on a disk with room for both; what a killed
+    driver left of one goes. A model that is whole stays there until it is exported."""
+    run = job.run
+    _tidy(run)
+    # Other things may have filled the disk since the start.
+    check_room_left(run, 2 * model_bytes(job.preparation))
+    folder = run.folder.absolute() / PLACE
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        if not (folder / _TRAINED).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tidy(run: Run) -> None:
     for leftover in run.folder.glob(".retraining-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".retraining-", dir=run.folder.absolute()) as folder:
-        yield Path(folder)
+
+
+def _trained(run: Run, winner: Row) -> Mapping[str, float] | None:
+    """What the winner's model scored that waits for its export; None when there is none."""
+    place = run.folder / PLACE
+    try:
+        said = json.loads((place / _TRAINED).read_text(encoding="utf-8"))
+        metrics: Mapping[str, float] = said["metrics"]
+        whole = (place / "model" / "config.json").is_file()
+        return metrics if whole and said["hyperparameters"] == winner.hyperparameters else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def exported(run: Run, winner: Row) -> dict[str, Any] | None:
     """The scores of the model exported before; None when there is none of this winner."""
+    restore(run.best_folder)
     try:
         scores = scores_of(run.best_folder)
-        return scores if scores["hyperparameters"] == winner.hyperparameters else None
+        if scores["hyperparameters"] != winner.hyperparameters:
+            return None
     except (UserError, KeyError):
         return None
+    _tidy(run)
+    return scores

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tuner.errors import UserError
 from tuner.places import Place
@@ -78,8 +80,8 @@ class Frame:
         return f"{part.place}: row {place}" if counted else where(part.place, place)
 
 
-def read_frame(place: Place, say: Say | None = None) -> Frame:
-    """The rows of one file. `say` hears of every 100,000 rows.
+def read_frame(place: Place, say: Say | None = None, header: Sequence[str] = ()) -> Frame:
+    """The rows of one file. `say` hears of every 100,000 rows; `header` as for `tables.read_rows`.
 
     Raises UserError, naming the file and the line, where it cannot be read.
     """
@@ -95,7 +97,7 @@ def read_frame(place: Place, say: Say | None = None) -> Frame:
         return typed(str(place), table)
     if form == ".jsonl":
         return _read_json(place, say)
-    return _read_fields(place, form, say)
+    return _read_fields(place, form, say, header)
 
 
 def joined(frames: Sequence[Frame]) -> Frame:
@@ -120,11 +122,41 @@ def joined(frames: Sequence[Frame]) -> Frame:
     )
 
 
+def without_blank(frame: Frame) -> Frame:
+    """The frame without its rows of blank fields only, as a spreadsheet leaves them below its last
+    row; a note counts them. Such a row of a typed file is one like any other."""
+    if not frame.columns or not all(pa.types.is_string(kind) for kind in frame.rows.schema.types):
+        return frame
+    blank = np.ones(frame.rows.num_rows, bool)
+    for column in reversed(frame.rows.columns):  # labels, which are short, tend to be the last
+        if blank.any():
+            trimmed = pc.utf8_trim_whitespace(column.fill_null(""))
+            blank &= pc.equal(trimmed, "").to_numpy()
+    if not blank.any():
+        return frame
+    first, count = int(np.flatnonzero(blank)[0]), int(blank.sum())
+    rows = "row of blank fields is" if count == 1 else "rows of blank fields are"
+    note = f"{count:,} {rows} passed over (the first is {frame.where(first)})"
+    parts, begin = [], 0
+    for part in frame.parts:
+        kept = np.flatnonzero(~blank[begin : begin + part.count])
+        numbers = array("q", (part.numbers[row] for row in kept.tolist()))
+        parts.append(dataclasses.replace(part, count=len(kept), numbers=numbers))
+        begin += part.count
+    return dataclasses.replace(
+        frame,
+        rows=frame.rows.filter(pa.array(~blank)),
+        parts=tuple(parts),
+        mixed={name: row - int(blank[:row].sum()) for name, row in frame.mixed.items()},
+        notes=(*frame.notes, note),
+    )
+
+
 # Text
 
 
-def _read_fields(place: Place, form: str, say: Say | None) -> Frame:
-    header, found = numbered_fields(place, form)
+def _read_fields(place: Place, form: str, say: Say | None, named: Sequence[str]) -> Frame:
+    header, found = numbered_fields(place, form, named)
     numbers, batch, batches = array("q"), [], []
     for number, fields in found:
         if isinstance(fields, str):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tuner.errors import Absent, UserError
 from tuner.frames import Frame, Part
 from tuner.places import Place
-from tuner.tables import lines
+from tuner.tables import form_of, lines
 from tuner.tasks import TASKS, GlueFiles, Task
 
 
@@ -46,6 +46,20 @@ def path_of(files: GlueFiles, split: str, folder: Place) -> Place:
             "in it",
         )
     return file
+
+
+def headless(task: Task | None, place: Place) -> tuple[str, ...]:
+    """The columns of a file that begins with its first row, as CoLA's do; empty for any other.
+
+    It is known by its first line: a label where GLUE's files have one, and no column's name.
+    """
+    files = task.glue if task is not None else None
+    if files is None or not files.without_header or form_of(place.name) != ".tsv":
+        return ()
+    header = files.without_header
+    fields = next(lines(place), "").split("\t")
+    found = len(fields) == len(header) and fields[header.index(files.label)] in (files.labels or ())
+    return header if found and not {*header} & {*fields} else ()
 
 
 def read_glue(files: GlueFiles, place: Place, labelled: bool) -> Frame:

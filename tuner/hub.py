@@ -15,8 +15,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tuner.connections import without_credentials
 from tuner.errors import UserError
-from tuner.stores import without_credentials
+from tuner.shelves import user_caches
 
 ENDPOINT = "https://huggingface.co"
 WAY_OUT = (
@@ -112,8 +113,7 @@ def _is_set(name: str) -> bool:
 
 
 def _check_cache(dataset: str | None, model: str | None) -> None:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or home))
+    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or f"{user_caches()}/huggingface"))
     hub = Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or home / "hub"))
     built = Path(os.path.expanduser(os.environ.get("HF_DATASETS_CACHE") or home / "datasets"))
     places = []

@@ -10,9 +10,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tuner.errors import UserError, suggestion
+from tuner.glue import headless
 from tuner.places import Place
 from tuner.rules import TEST
 from tuner.sources import INDEX, INDEX_COLUMNS, read_split
@@ -41,7 +44,7 @@ def read_input(path: str | Path, task: Task, bad: Callable[[str], None] | None =
     index: list[str | None] = []
     numbered: str | None = None
     usable = 0
-    for row in read_rows(place):
+    for row in read_rows(place, headless(task, place)):
         if not usable:
             numbered = next((name for name in INDEX_COLUMNS if name in row.values), None)
         name = None if numbered is None else row.values.get(numbered)
@@ -64,6 +67,21 @@ def read_input(path: str | Path, task: Task, bad: Callable[[str], None] | None =
         raise UserError(f"{place}: {why}; there is nothing to predict")
     table = pa.Table.from_batches([*chunks, pa.record_batch(texts, schema=schema)])
     return table if numbered is None else table.append_column(INDEX, _numbers(index))
+
+
+def without_texts(rows: pa.Table, task: Task, split: str, bad: Callable[[str], None]) -> pa.Table:
+    """The `rows` of a split, the texts of those that have none as null: each is told to `bad`."""
+    blank = np.logical_and.reduce(
+        [pc.equal(pc.utf8_trim_whitespace(rows[name]), "") for name in task.text_columns]
+    )
+    names = " and ".join(task.text_columns)
+    for row in np.flatnonzero(blank):
+        bad(f"row {row} of the {split} split: {names} is empty")
+    for name in task.text_columns:
+        place = rows.column_names.index(name)
+        texts = pc.if_else(pa.array(blank), pa.scalar(None, pa.string()), rows[name])
+        rows = rows.set_column(place, name, texts)
+    return rows
 
 
 def read_labelled(path: str | Path, task: Task) -> pa.Table:

@@ -6,6 +6,7 @@ Knows nothing of Ray, and nothing of how a trial trains.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -58,6 +59,7 @@ class Ledger:
     began come first, under their own names. When all that the study draws are done, the finalists
     run again as `finals` say: nothing stops those trials, and the study does not hear of them. The
     budget is for all of it: where it ends the search, the finals wait for a driver with more.
+    `run` is what a person names the run by (None: its journal's folder).
     """
 
     def __init__(
@@ -72,8 +74,9 @@ class Ledger:
         planned: int,
         slots: int,
         seconds: float | None,
-        attempts: int,
+        attempts: float,
         finals: Finals = _NO_FINALS,
+        run: str | None = None,
     ) -> None:
         self._journal = journal
         self._study = study
@@ -88,6 +91,7 @@ class Ledger:
         self._again: list[str] | None = None
         self._undrawn = planned - finalists.searched(self._history)
         self._open = finalists.open_trials(self._history, planned)
+        self._run = shlex.quote(run or str(journal.path.parent))
         self._running: set[str] = set()
         self._seated: set[str] = set()
         self._waiting = [r.name for r in self._history.records.values() if not r.done]
@@ -137,9 +141,11 @@ class Ledger:
             for watcher in self._watchers:
                 watcher.note(text)
 
-    def give_up(self, why: str) -> None:
-        """End the search, which cannot go on; `close` raises SearchError with `why`."""
-        self.hopeless = why
+    def give_up(self, why: str, trial: str | None = None) -> None:
+        """End the search, which cannot go on; `close` raises SearchError with `why`, and names the
+        `trial` whose log says more."""
+        logs = f"`tuner logs {self._run} {trial}` says more, " if trial else ""
+        self.hopeless = f"{why}; {logs}`tuner resume {self._run}` goes on with the run"
         self.stop("lost")
 
     @property
@@ -284,7 +290,7 @@ class Ledger:
         self._tell("failed", name)
         self._given_up += 1
         if self._given_up >= _HOPELESS * max(1, self._slots):
-            self.give_up(f"{self._given_up} trials in a row lost every slot: {error}")
+            self.give_up(f"{self._given_up} trials in a row lost every slot: {error}", name)
 
     def all_lost(self, error: str) -> bool:
         """Every slot went at once; False when none had a trial."""
@@ -305,10 +311,7 @@ class Ledger:
         for watcher in self._watchers:
             watcher.search_ended(reason)
         if self.hopeless:
-            raise SearchError(
-                f"{self.hopeless}; `tuner logs RUN TRIAL` says more of a trial, `tuner resume` "
-                "goes on with the run"
-            )
+            raise SearchError(self.hopeless)
         return reason
 
     def _tell(self, event: str, name: str) -> None:

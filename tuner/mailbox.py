@@ -49,8 +49,9 @@ class Order:
 class Report:
     """What a trial says at a rung, at a tick or at its end.
 
-    `kind`: "rung" waits for a word; "end" is the last rung, "failed" the end by an error, "tick" a
-    sign of life; none of these three waits for a word. `metrics` are the task's, under their plain
+    `kind`: "rung" waits for a word; "end" is the last rung, "failed" the end by an error, "unsaved"
+    the end of a training whose model the disk did not take (its checkpoint stays), "tick" a sign of
+    life; none of these four waits for a word. `metrics` are the task's, under their plain
     names, `train_metrics` the same on training rows, where the order asks for them; `loss` is the
     mean loss on the selection rows. Seconds count over restarts. `halvings` tells how often the
     micro-batch was halved because it did not fit the device. `warning` is what
@@ -58,7 +59,7 @@ class Report:
     """
 
     trial: str
-    kind: Literal["rung", "end", "failed", "tick"]
+    kind: Literal["rung", "end", "failed", "unsaved", "tick"]
     level: int = 0
     step: int = 0
     total_steps: int = 0

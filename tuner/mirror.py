@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner import documents
+from tuner.connections import patiently
 from tuner.errors import TunerError, UserError
 from tuner.runs import Run, driven
 from tuner.shelves import make_copy_folder
-from tuner.stores import Store, is_same, patiently
+from tuner.stores import Store, is_same
 
 JOURNAL_EVERY = 1.0
 """Seconds between two copies of the journal, at least; a new line waits no longer than that."""

@@ -16,11 +16,11 @@ from tuner.addresses import Data, hub_id, with_config
 from tuner.demo import SIZES, Split, demo_rows
 from tuner.errors import Absent, UserError
 from tuner.folders import class_names, find_parts
-from tuner.frames import Frame, Part, Say, joined, read_frame, typed
-from tuner.glue import holds, path_of, read_glue
+from tuner.frames import Frame, Part, Say, joined, read_frame, typed, without_blank
+from tuner.glue import headless, holds, path_of, read_glue
 from tuner.hub import probe_hub
 from tuner.places import Place
-from tuner.rules import SPLITS, TEST, TRAIN
+from tuner.rules import SPLITS, TEST, TRAIN, split_called
 from tuner.tables import form_of
 from tuner.tasks import TASKS, GlueFiles, Task
 
@@ -28,13 +28,20 @@ Load = Callable[[Say | None], Frame]
 
 
 class Source:
-    """Data as the parts (splits) that they come with; each is read once, when it is asked for."""
+    """Data as the parts (splits) that they come with; each is read once, when it is asked for.
+
+    `files` are those of the parts that are made of some, in any of the forms of `tables`."""
 
     def __init__(
-        self, shown: str, parts: Mapping[str, Load], hub: tuple[str, str | None] | None = None
+        self,
+        shown: str,
+        parts: Mapping[str, Load],
+        hub: tuple[str, str | None] | None = None,
+        files: Mapping[str, Sequence[Place]] | None = None,
     ) -> None:
         self.shown = shown
         self.hub = hub
+        self.files = files or {}
         self._loads = dict(parts)
         self._frames: dict[str, Frame] = {}
 
@@ -43,10 +50,17 @@ class Source:
         return tuple(self._loads)
 
     def frame(self, part: str, say: Say | None = None) -> Frame:
-        """The rows of a part. Raises UserError where they cannot be read."""
+        """The rows of a part: of one that is called as the test split, whose rows are to be
+        predicted, those of blank fields, too. Raises UserError where they cannot be read."""
         if part not in self._frames:
-            self._frames[part] = self._loads[part](say)
+            frame = self._loads[part](say)
+            self._frames[part] = frame if split_called(part) == TEST else without_blank(frame)
         return self._frames[part]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the parts that were read."""
+        return [note for frame in self._frames.values() for note in frame.notes]
 
 
 def open_source(data: Data, task: Task | None = None) -> Source:
@@ -61,20 +75,15 @@ def open_source(data: Data, task: Task | None = None) -> Source:
     if task is not None and task.name == "demo" and task.built_in:
         raise UserError(f"the task demo has no files to read from {data}; leave --data out")
     if not isinstance(data, str):
-        return Source(
-            ", ".join(f"{split}={file}" for split, file in data.items()),
-            {
-                split: partial(_read_files, (_file(split, file),), {})
-                for split, file in data.items()
-            },
-        )
+        shown = ", ".join(f"{split}={file}" for split, file in data.items())
+        return _files_source(shown, {s: (_file(s, file),) for s, file in data.items()}, {}, task)
     place, config = located(data)
     if place is None:
         if (found := _on_hub(data)) is None:
             raise _nowhere(data, task)
         return _hub_source(*found, task=task)
     if place.is_file():
-        return Source(str(place), {TRAIN: partial(_read_files, (place,), {})})
+        return _files_source(str(place), {TRAIN: (place,)}, {}, task)
     glue = None if task is None or config else task.glue
     # Where there is nothing at all, GLUE's files are what is missing.
     if task and glue and (holds(glue, place) or not any(map(form_of, place.files()))):
@@ -141,9 +150,12 @@ def _file(split: str, text: str) -> Place:
 
 
 def _read_files(
-    places: Sequence[Place], names: Mapping[str, tuple[str, ...]], say: Say | None
+    places: Sequence[Place],
+    names: Mapping[str, tuple[str, ...]],
+    say: Say | None,
+    task: Task | None = None,
 ) -> Frame:
-    frame = joined([read_frame(place, say) for place in places])
+    frame = joined([read_frame(place, say, headless(task, place)) for place in places])
     return dataclasses.replace(frame, names={**names, **frame.names}) if names else frame
 
 
@@ -159,10 +171,18 @@ def _folder_source(folder: Place, config: str | None, task: Task | None) -> Sour
 
 def _parts_source(folder: Place, config: str | None) -> Source:
     parts, names = find_parts(folder, config), class_names(folder, config)
-    return Source(
-        f"{folder}:{config}" if config else str(folder),
-        {part: partial(_read_files, places, names) for part, places in parts.items()},
-    )
+    return _files_source(f"{folder}:{config}" if config else str(folder), parts, names)
+
+
+def _files_source(
+    shown: str,
+    parts: Mapping[str, Sequence[Place]],
+    names: Mapping[str, tuple[str, ...]],
+    task: Task | None = None,
+) -> Source:
+    loads = {part: partial(_read_files, places, names, task=task) for part, places in parts.items()}
+    files = {part: places for part, places in parts.items() if all(form_of(p.name) for p in places)}
+    return Source(shown, loads, files=files)
 
 
 def _glue_source(task: Task, files: GlueFiles, folder: Place) -> Source:

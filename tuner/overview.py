@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from tuner.connections import at_once
 from tuner.documents import finite
 from tuner.errors import TunerError, UserError, suggestion
 from tuner.headings import duration
@@ -22,7 +23,6 @@ from tuner.rendering import one_line
 from tuner.runs import Run, bring, list_runs
 from tuner.sheets import Head, Sheet, escaped, markdown, page, text
 from tuner.standing import standing
-from tuner.stores import at_once
 from tuner.tasks import DIRECTIONS
 from tuner.views import View, view
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner import checkpoints, hosts
-from tuner.errors import CrewLost, Preempted, UserError
+from tuner.errors import CrewLost, Preempted, Unwritable, UserError
 from tuner.headings import duration
-from tuner.history import Record
+from tuner.history import Record, Score
 from tuner.hyperparameters import BATCH, EPOCHS, SEED
 from tuner.ledger import Ledger
 from tuner.mailbox import Order, Report
@@ -69,10 +69,11 @@ def train_alone(
 ) -> Trained | None:
     """Have the ledger's one trial trained on every device, and all that is reported written down.
 
-    Returns the model, under `folder`; None when the training failed or was interrupted. It begins
-    again, from its newest checkpoint, when a worker is lost, as often as the ledger allows. `check`
-    as for `retrain.train`.
+    Returns the model, under `folder`; None when the training failed, was interrupted or gave up. It
+    begins again, from its newest checkpoint, when a worker is lost, as often as `--max-failures`
+    says. `check` as for `retrain.train`. Raises Unwritable as that does, with the ledger closed.
     """
+    losses, settings = 0, preparation.settings
     while isinstance(record := ledger.next(), Record):
         there = hosts.staying(hosts.alive()) or nodes
         layout = spread_over(there, preparation)
@@ -80,10 +81,18 @@ def train_alone(
         try:
             return _train(ledger, record, run, preparation, layout, folder, watcher, check)
         except CrewLost as error:
-            if preparation.settings.address is None and layout.workers == 1:  # this very process
-                ledger.give_up(f"the training has no workers: {error}")
-            watcher.note(f"the training was cut off: {error}")
+            why = f"the training was cut off: {error}"
             ledger.lost(record.name, str(error), isinstance(error, Preempted))
+            losses += not isinstance(error, Preempted)
+            alone = settings.address is None and layout.workers == 1  # this very process
+            if alone or losses > settings.max_failures:
+                ledger.give_up(why, record.name)
+            else:
+                watcher.note(why)
+        except Unwritable:
+            ledger.stop("lost")
+            ledger.close()
+            raise
         except KeyboardInterrupt:
             ledger.stop("interrupted")
             return None
@@ -110,14 +119,13 @@ def _train(
     workers = f", on {layout.workers} workers" if layout.workers > 1 else ""
     watcher.stage(f"training on all {data.full_train.num_rows:,} training rows{workers}")
     slot = f"{socket.gethostname()}:{os.getpid()}"
-    before, epochs = Report(record.name, "tick"), math.ceil(float(record.configuration[EPOCHS]))
+    epochs = math.ceil(float(record.configuration[EPOCHS]))
 
     def hear(report: Report) -> None:
-        nonlocal before
+        before = [score for score in record.scores if score.step < report.step]
         ledger.result(report, slot)
         if report.kind != "failed":
-            watcher.say(epoch_line(report, before, epochs))
-        before = report
+            watcher.say(epoch_line(report, before[-1] if before else Score(), epochs))
 
     trained = train(
         preparation.materials(layout, data.full_train, data.validation),
@@ -134,6 +142,7 @@ def _train(
         layout,
         folder,
         watcher,
+        run=run.where,
         local=settings.address is None,
         hear=hear,
         check=check,
@@ -144,8 +153,9 @@ def _train(
     return trained if trained.report.kind == "end" else None
 
 
-def epoch_line(report: Report, before: Report, epochs: int) -> str:
-    """What an epoch came to; `before` is the report at the end of the one before it, if any."""
+def epoch_line(report: Report, before: Score, epochs: int) -> str:
+    """What an epoch came to; `before` is the score at the end of the one before it, an empty one
+    where there is none."""
     train = [f"loss {report.train_loss:.4f}", *_listed(report.train_metrics)]
     validation = [f"loss {report.loss:.4f}", *_listed(report.metrics)]
     trained = report.train_seconds - before.train_seconds

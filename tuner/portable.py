@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import os
-import secrets
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.disks import MEND, writing
 from tuner.errors import TunerError, UserError
+from tuner.swaps import beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,32 +81,27 @@ def write_onnx(
     if not table.num_rows:
         raise UserError("there are no rows to compare the ONNX model on; name others with --data")
     before = model.stat().st_ino
-    fresh = model.with_name(f".{model.name}.{secrets.token_hex(4)}")
     final = model / FOLDER
-    with writing(final, f"{MEND}, then export again"), _quietly():
-        try:
-            fresh.mkdir()
-            say("loading the model")
-            tokenizer, network = _read(model)
-            batches = _wanted(network, _sampled(tokenizer, task, table))
-            say(f"writing {final / FILE}")
-            _export(network, _example(batches), fresh / FILE)
-            rows = sum(len(batch["input_ids"]) for batch in batches)
-            say(f"comparing its logits with PyTorch's on {rows} rows")
-            found = _compare(network, fresh / FILE, batches)
-            if not found.difference <= TOLERANCE:
-                raise TunerError(
-                    f"the ONNX model's logits differ from PyTorch's by up to {found.difference:.2g}"
-                    f" on {found.rows} rows, and {TOLERANCE:g} is tolerated; nothing was kept of it"
-                )
-            _sync(fresh)
-            if not model.exists() or model.stat().st_ino != before:
-                raise TunerError(f"{model} was replaced by another model meanwhile; export again")
-            if final.exists():
-                shutil.rmtree(final)
-            os.rename(fresh, final)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    with (
+        writing(final, f"{MEND}, then export again"),
+        _quietly(),
+        beside(final, model) as fresh,
+    ):
+        say("loading the model")
+        tokenizer, network = _read(model)
+        batches = _wanted(network, _sampled(tokenizer, task, table))
+        say(f"writing {final / FILE}")
+        _export(network, _example(batches), fresh / FILE)
+        rows = sum(len(batch["input_ids"]) for batch in batches)
+        say(f"comparing its logits with PyTorch's on {rows} rows")
+        found = _compare(network, fresh / FILE, batches)
+        if not found.difference <= TOLERANCE:
+            raise TunerError(
+                f"the ONNX model's logits differ from PyTorch's by up to {found.difference:.2g}"
+                f" on {found.rows} rows, and {TOLERANCE:g} is tolerated; nothing was kept of it"
+            )
+        if not model.exists() or model.stat().st_ino != before:
+            raise TunerError(f"{model} was replaced by another model meanwhile; export again")
     return final / FILE, found
 
 
@@ -243,15 +236,6 @@ def _lengths(batch: Inputs) -> np.ndarray[Any, Any]:
         mask = ids.new_ones(ids.shape)
     found: np.ndarray[Any, Any] = mask.sum(dim=1).numpy()
     return found
-
-
-def _sync(folder: Path) -> None:
-    for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from tuner.sources import LABEL
 from tuner.tasks import Task
 
 if TYPE_CHECKING:
-    from tuner.models import Reader
+    from tuner.bases import Reader
     from tuner.tokens import Progress
 
 Numbers = npt.NDArray[np.int64]
@@ -115,8 +115,8 @@ def look(settings: Settings, progress: Progress, examples: int) -> Portrait:
     except UserError as error:
         notes.append(f"without a test split: {error}")
     progress.stage("loading libraries")
+    from tuner.bases import load_reader
     from tuner.checks import check_rows
-    from tuner.models import load_reader
 
     notes += check_rows(task, splits)
     progress.stage(f"loading the tokenizer of {settings.model}")

@@ -29,9 +29,9 @@ from tuner.tasks import Task, direction
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tuner.bases import Base
     from tuner.data import Prepared
     from tuner.materials import Materials
-    from tuner.models import Base
     from tuner.resources import Layout
     from tuner.tokens import Progress
 
@@ -119,7 +119,7 @@ def prepare(settings: Settings, task: Draft, watcher: Progress) -> Preparation:
     from tuner import parameters
 
     if automatic and choice is None:
-        from tuner.models import read_config
+        from tuner.bases import read_config
 
         choice = choose(Kind.of(read_config(str(settings.model))))
     space = load_space(str(_space_name(settings, choice)), parameters.fields(), settings.set)
@@ -132,10 +132,10 @@ def prepare(settings: Settings, task: Draft, watcher: Progress) -> Preparation:
 def _prepared(
     reading: Reading, space: Space, choice: Choice | None, watcher: Progress
 ) -> Preparation:
+    from tuner.bases import load_base
     from tuner.cache import token_cache
     from tuner.checks import check_rows
     from tuner.data import prepare_data
-    from tuner.models import load_base
 
     task, splits = reading.task, reading.splits
     name = _space_name(reading.settings, choice)

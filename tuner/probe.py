@@ -7,6 +7,7 @@ only the schedules are cut short. Knows nothing of Tune, nor of what the search 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ PATIENCE = 600.0
 BESIDE = 60.0
 """Seconds that it gets to find room for those beside it, which it may have no room for now."""
 
+SILENT = 900.0
+"""Seconds that the slots get for one trial, which is a matter of seconds or a few minutes."""
+
 MOST = 8
 """Slots that are timed at once, at most: about as many as share a host."""
 
@@ -79,7 +83,8 @@ def probe(
 ) -> Pace:
     """Time trials of `configuration` with the smallest and the largest of `batches`.
 
-    Ray is connected already. Raises SearchError when no slot starts, or when a trial fails on it.
+    Ray is connected already. Raises SearchError when no slot starts, when one falls silent, or when
+    a trial fails on it; what was started is ended.
     """
     data = preparation.data
     scored = np.linspace(
@@ -100,7 +105,8 @@ def probe(
             tokens = mean_tokens(materials.training_rows, size)
             least, most = STEPS
             timer.time(size, min(most, max(least, int(SECONDS / (guess * tokens)))))
-        ray.get([stand.close.remote() for stand in stands])
+        with contextlib.suppress(ray.exceptions.RayError):  # they are ended all the same
+            ray.get([stand.close.remote() for stand in stands], timeout=BESIDE)
     finally:
         for stand in stands:
             ray.kill(stand)
@@ -165,8 +171,13 @@ class _Timer:
         order = Order("probe", {**self._configuration, **changes}, rungs=1)
         try:
             timed: list[tuple[Report, float]] = ray.get(
-                [stand.run.remote(order) for stand in self._stands]
+                [stand.run.remote(order) for stand in self._stands], timeout=SILENT
             )
+        except ray.exceptions.GetTimeoutError as error:
+            raise SearchError(
+                f"a slot that was timed said nothing for {SILENT / 60:g} minutes; look whether its "
+                "host still answers and try again, or plan without --probe"
+            ) from error
         except ray.exceptions.RayError as error:
             raise SearchError(f"the slot that was timed was lost: {_line(error)}") from error
         for report, _ in timed:

@@ -64,6 +64,7 @@ def read_task(draft: Draft, settings: Settings, say: Callable[[str], None]) -> R
                 f"{name} is {most:,}, but the {split} split has {rows.num_rows:,} rows: "
                 "all are used"
             )
+    notes += [note for note in source.notes if note not in notes]
     return Reading(task, settings, source, tables, tuple(notes))
 
 

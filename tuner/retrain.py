@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,13 +17,14 @@ import ray
 import torch
 
 from tuner.bench import Materials
+from tuner.connections import patiently
 from tuner.crews import Crew, CrewPlan
-from tuner.errors import SearchError
+from tuner.errors import SearchError, Unwritable
 from tuner.hyperparameters import Configuration
 from tuner.mailbox import Order, Report
 from tuner.progress import Watcher
 from tuner.resources import Layout
-from tuner.stores import open_store, patiently
+from tuner.stores import open_store
 
 RETRAINED = ".retrained"
 """What the model is called on its way through a run's store."""
@@ -49,6 +51,7 @@ def retrain(
     folder: Path,
     watcher: Watcher,
     *,
+    run: str,
     local: bool,
     check: Callable[[], None] = lambda: None,
     handover: str | None = None,
@@ -62,6 +65,7 @@ def retrain(
         layout,
         folder,
         watcher,
+        run=run,
         local=local,
         check=check,
         handover=handover,
@@ -80,6 +84,7 @@ def train(
     folder: Path,
     watcher: Watcher,
     *,
+    run: str,
     local: bool,
     hear: Callable[[Report], None] = lambda report: None,
     check: Callable[[], None] = lambda: None,
@@ -88,10 +93,12 @@ def train(
     """Run `order` on `materials`, which hold the full training split and the validation split, and
     save the model under `folder`, unless the training failed.
 
-    `materials` are made for `layout`'s threads and GPUs; `local` says that the devices are this
-    process's own. `hear` gets the reports at the rungs. `check` is called now and then, and raises
-    when there is no point in going on. `handover` is a URI through which the model comes when
-    `folder` is not one that every host sees. Raises CrewLost when one of its workers is gone.
+    `materials` are made for `layout`'s threads and GPUs; `run` is what a person names the run by;
+    `local` says that the devices are this process's own. `hear` gets the reports at the rungs.
+    `check` is called now and then, and raises when there is no point in going on. `handover` is a
+    URI through which the model comes when `folder` is not one that every host sees. Raises CrewLost
+    when one of its workers is gone, and Unwritable when a disk does not take the model; a
+    checkpoint that was kept then stays.
     """
     plan = CrewPlan(
         (ray.put(materials),),
@@ -105,6 +112,8 @@ def train(
     order = replace(order, ticks=_TICK, save_to=handover or str(model))
     with _threads_as_before():
         report = _last_report(plan, order, watcher, hear, check)
+    if report.kind == "unsaved":
+        raise Unwritable(f"{report.error}, then go on with: tuner resume {shlex.quote(run)}")
     if handover is not None and report.kind != "failed":
         _take_over(handover, model)
     return Trained(model, report)

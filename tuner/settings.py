@@ -24,12 +24,12 @@ from pydantic import (
 )
 
 from tuner.addresses import is_here, parse_data
+from tuner.connections import without_credentials
 from tuner.documents import Document, read_document, read_scalar, write_yaml
 from tuner.errors import UserError, suggestion
 from tuner.hyperparameters import Value
 from tuner.rules import parse_rules
 from tuner.runs import Run, check_name
-from tuner.stores import without_credentials
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _WHOLE, _TRUTH = "must be a whole number", "must be true or false"

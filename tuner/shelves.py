@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from tuner.connections import at_once, without_credentials
 from tuner.errors import TunerError, UserError
-from tuner.stores import at_once, is_uri, join, open_store, without_credentials
+from tuner.stores import is_uri, join, open_store
 
 CACHE = "TUNER_CACHE"
 """The environment variable that names the folder for copies and tokens, or says `off`."""
@@ -67,16 +68,20 @@ def cache_off() -> bool:
     return os.environ.get(CACHE, "").strip().lower() == OFF
 
 
+def user_caches() -> str:
+    """Where this user's programs keep what they can make again; a `~` is not replaced."""
+    caches = os.environ.get("XDG_CACHE_HOME") or ""
+    # A relative one is to be passed over: specifications.freedesktop.org/basedir-spec
+    return caches if os.path.isabs(caches) else "~/.cache"
+
+
 def cache_folder() -> Path:
     """Where copies and tokens lie: TUNER_CACHE, else `tuner` among the user's caches.
 
     Raises UserError for a user without a home who names no place.
     """
     named = "" if cache_off() else os.environ.get(CACHE)
-    caches = os.environ.get("XDG_CACHE_HOME") or ""
-    # A relative one is to be passed over: specifications.freedesktop.org/basedir-spec
-    caches = caches if os.path.isabs(caches) else "~/.cache"
-    folder = os.path.expanduser(named or f"{caches}/tuner")
+    folder = os.path.expanduser(named or f"{user_caches()}/tuner")
     if folder.startswith("~"):
         raise UserError(f"{folder}: there is no such home; name a folder for copies with {CACHE}")
     return Path(folder).absolute()

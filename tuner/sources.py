@@ -20,6 +20,7 @@ from tuner.errors import Absent, UserError
 from tuner.frames import Frame, Say
 from tuner.labels import Labels, class_numbers, read_labels, scores
 from tuner.origins import Source, open_source
+from tuner.places import Place
 from tuner.rules import SPLITS, TEST, TRAIN, VALIDATION, Rule, parse_rule, split_called
 from tuner.splits import rows_of
 from tuner.strata import Indices, strata
@@ -48,6 +49,14 @@ def read_split(task: Task, split: Split, data: Data, *, exact: bool = False) -> 
     if exact and parse_rule(task.split(split)).base not in source.parts:
         raise _absent(task, source, split)
     return _taken(task, source, split, _recognised(task, source, split))
+
+
+def file_of(task: Task, split: Split, data: Data) -> Place | None:
+    """The one file that a split is all the rows of; None where there is no such file."""
+    source = open_source(data, task)
+    rule = rules_in(task, source.parts).get(split)
+    files = source.files.get(str(rule.base), ()) if rule is not None and rule.whole else ()
+    return files[0] if len(files) == 1 else None
 
 
 def _absent(task: Task, source: Source, split: Split) -> Absent:

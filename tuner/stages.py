@@ -5,6 +5,7 @@ Knows nothing of what becomes of the winner.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,9 @@ def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
 def ledger_of(
     job: Job, journal: Journal, most: int, slots: int, *watchers: SearchWatcher
 ) -> Ledger:
-    """The run's book, kept in `journal`: for `slots` trials at once, later perhaps for `most`."""
+    """The run's book, kept in `journal`: for `slots` trials at once, later perhaps for `most`.
+
+    The one trial of a run without a search never fails for a lost slot: `tuner resume` goes on."""
     from tuner.ledger import Ledger
     from tuner.scheduler import Judge
     from tuner.study import Study
@@ -111,6 +114,7 @@ def ledger_of(
         planned=settings.trials,
         slots=slots,
         seconds=time_left(settings, journal.history),
-        attempts=settings.max_failures + 1,
+        attempts=math.inf if preparation.plain else settings.max_failures + 1,
         finals=preparation.finals,
+        run=run.where,
     )

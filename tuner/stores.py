@@ -7,22 +7,26 @@ files mean. Credentials come from the environment, as the cloud's own tools take
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
-import re
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from tuner import documents
+from tuner.connections import (
+    THEIRS,
+    at_once,
+    connection,
+    is_missing,
+    patiently,
+    without_credentials,
+    words_of,
+)
 from tuner.errors import TunerError, UserError
 
 if TYPE_CHECKING:
@@ -30,22 +34,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "file")
 
-AT_ONCE = 8
-"""Files that are copied at the same time."""
-
 _CHUNK = 8 << 20
 _TRIES = 10
-_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-_THEIRS = re.compile(
-    r"NO_?SUCH_?BUCKET|ACCESS_?DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE|EXPIRED|"
-    r"MISSING_AUTHENTICATION|HTTP status 40[0134]|PERMISSION_?DENIED|UNAUTHENTICATED|credentials|"
-    r"does not exist|Permission denied|Not a directory|Read-only file system|No space left",
-    re.IGNORECASE,
-)
-"""What a store says when the one who named it can mend it; all else is the network's or its own."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -63,12 +53,6 @@ def is_uri(text: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(text)
 
 
-def without_credentials(text: str) -> str:
-    """`text` with the user name and the password of a URI in it left out."""
-    # A secret key of AWS may hold slashes; what begins as a port does not.
-    return re.sub(r"(?<=://)(?:[^/@\s]*|[^/:@\s]+:(?!\d+/)[^@\s]*)@", "", text)
-
-
 def join(place: str, name: str) -> str:
     """The file or folder `name` in `place`, a local path or a URI."""
     name = name.strip("/")
@@ -83,21 +67,6 @@ def write_file(place: str, data: bytes) -> None:
         patiently(lambda: store.write(name, data))
     else:
         documents.write_bytes(place, data)
-
-
-def patiently(act: Callable[[], Result], seconds: float = 60.0) -> Result:
-    """What `act` returns; while the network fails it, it is tried again for so many seconds."""
-    until, pause = time.monotonic() + seconds, 0.5
-    while True:
-        try:
-            return act()
-        except UserError:
-            raise
-        except TunerError:
-            if time.monotonic() + pause > until:
-                raise
-        time.sleep(pause)
-        pause = min(2 * pause, 8.0)
 
 
 def open_store(uri: str) -> Store:
@@ -298,7 +267,7 @@ class Store:
                     ) as stream:
                         shutil.copyfileobj(stream, file, _CHUNK)
                 except OSError as error:
-                    if isinstance(error, FileNotFoundError) or _is_missing(error):
+                    if isinstance(error, FileNotFoundError) or is_missing(error):
                         return None
                     broken = error
                     if "INTERNAL_FAILURE" not in str(error):  # of fewer bytes than asked for
@@ -327,80 +296,19 @@ class Store:
     @property
     def _files(self) -> FileSystem:
         scheme = self.uri.partition("://")[0]
-        bucket = "" if scheme == "file" else self._root.partition("/")[0]
-        return _file_system(scheme, bucket, tuple(os.environ.get(name) for name in _ASKED))
+        return connection(scheme, "" if scheme == "file" else self._root.partition("/")[0])
 
     @contextlib.contextmanager
     def _told(self, what: str, name: str) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError, NotImplementedError) as error:
-            said = _said(error)
-            theirs = isinstance(error, ValueError) or _THEIRS.search(said)
-            raise (UserError if theirs else TunerError)(
+            said = words_of(error)
+            mendable = isinstance(error, ValueError) or THEIRS.search(said)
+            raise (UserError if mendable else TunerError)(
                 f"{join(self.uri, name)} cannot be {what} ({said}); check the URI, the credentials "
                 "in the environment and the network"
             ) from error
-
-
-_ASKED = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", *_SECRETS)
-"""The environment variables that decide which connection a store has."""
-
-
-@functools.lru_cache(maxsize=8)
-def _file_system(scheme: str, bucket: str, asked: tuple[str | None, ...]) -> FileSystem:
-    """One connection for all stores of a bucket, as long as the environment says the same."""
-    from pyarrow import fs
-
-    if scheme == "file":
-        return fs.LocalFileSystem()
-    if scheme == "gs":
-        # Google's client would try for a quarter of an hour.
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=15))
-    said = dict(zip(_ASKED, asked, strict=True))
-    endpoint = said["AWS_ENDPOINT_URL_S3"] or said["AWS_ENDPOINT_URL"]
-    region = said["AWS_REGION"] or said["AWS_DEFAULT_REGION"]
-    options: dict[str, Any] = {}
-    if endpoint:
-        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
-        options = {
-            "scheme": parts.scheme,
-            "endpoint_override": parts.netloc.rpartition("@")[2] + parts.path.rstrip("/"),
-        }
-    elif region is None:
-        region = fs.resolve_s3_region(bucket)
-    return fs.S3FileSystem(
-        region=region or "us-east-1",
-        connect_timeout=5.0,
-        request_timeout=20.0,
-        # A small file is then one request, and there all at once.
-        allow_delayed_open=True,
-        **options,
-    )
-
-
-def _is_missing(error: OSError) -> bool:
-    # Without the right to list a bucket, S3 says of a missing file that access is denied.
-    return "NO_SUCH_KEY" in str(error) or "Path does not exist" in str(error)
-
-
-def _said(error: Exception) -> str:
-    """The error's own words, in a line of bearable length, without what must not be shown."""
-    text = without_credentials(" ".join(str(getattr(error, "strerror", None) or error).split()))
-    for name in _SECRETS:
-        secret = os.environ.get(name)
-        if secret:
-            text = text.replace(secret, "…")
-    return text if len(text) <= 300 else text[:299] + "…"
-
-
-def at_once(act: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Call `act` on every item, some at a time; the first error counts."""
-    items = list(items)
-    if len(items) < 2:
-        return [act(item) for item in items]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as pool:
-        return list(pool.map(act, items))
 
 
 def _below(name: str, prefix: str) -> str:

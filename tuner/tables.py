@@ -14,7 +14,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +71,9 @@ def form_of(name: str) -> str | None:
     return suffix if suffix in TEXT_FORMS or (suffix == PARQUET and not packed) else None
 
 
-def read_rows(file: str | Path | Place) -> Iterator[Row]:
-    """The rows of a file in their order; blank lines are passed over.
+def read_rows(file: str | Path | Place, header: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a file in their order; blank lines are passed over. A CSV or a TSV whose columns
+    `header` names has no line that does.
 
     A row that cannot be read comes with its `problem` and no values. The values of CSV and TSV are
     text. Raises UserError, naming the file and the line, for what spoils the file as a whole.
@@ -87,7 +88,7 @@ def read_rows(file: str | Path | Place) -> Iterator[Row]:
         return _parquet_rows(place)
     if form == ".jsonl":
         return _json_rows(place)
-    return _named(place, *numbered_fields(place, form))
+    return _named(place, *numbered_fields(place, form, header))
 
 
 def sound(row: Row) -> Row:
@@ -129,9 +130,14 @@ Numbered = tuple[int, list[str] | str]
 """The number of the line that a row begins on, and its fields, or what is wrong with it."""
 
 
-def numbered_fields(place: Place, form: str) -> tuple[list[str], Iterator[Numbered]]:
-    """The header of a CSV or a TSV file, and its rows. Raises UserError for a bad header."""
+def numbered_fields(
+    place: Place, form: str, named: Sequence[str] = ()
+) -> tuple[list[str], Iterator[Numbered]]:
+    """The header of a CSV or a TSV file, unless its columns are `named`, and its rows. Raises
+    UserError for a bad header."""
     fields = _csv_fields(place) if form == ".csv" else _tsv_fields(place)
+    if named:
+        return [*named], _fitting([*named], fields)
     _, header = next(fields, (1, [""]))
     if isinstance(header, str):
         raise UserError(f"{place}:1: {header}")

@@ -4,11 +4,8 @@ the same however many workers and passes share a batch. Knows nothing of rungs, 
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -21,11 +18,13 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import PrinterCallback
 
 from tuner.batches import Feed, GroupedBatches, Numbers, Padding, Rows, padded
+from tuner.connections import patiently
 from tuner.disks import MEND, writing
 from tuner.hyperparameters import BATCH, EPOCHS, OUR_OWN, SEED, Batch, Configuration
 from tuner.layers import spread_rates
 from tuner.losses import Losses, row_losses
-from tuner.stores import is_uri, open_store, patiently
+from tuner.stores import is_uri, open_store
+from tuner.swaps import beside
 
 BACKWARD = "backward"
 """The part of a step in which the ranks' gradients meet: whoever fails there fails the others."""
@@ -300,23 +299,12 @@ def save_model(model: PreTrainedModel, folder: str) -> None:
     """
     if is_uri(folder):
         with TemporaryDirectory(prefix="tuner-") as near:
-            model.save_pretrained(near)
+            with writing(near, MEND):
+                model.save_pretrained(near)
             patiently(lambda: open_store(folder).send(Path(near), ""))
         return
-    final = Path(folder)
-    with writing(folder, f"{MEND}, then resume the run"), _beside(final) as near:
-        written = Path(near, "model")
-        model.save_pretrained(written)
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(written, final)
-
-
-@contextmanager
-def _beside(final: Path) -> Iterator[str]:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as near:
-        yield near
+    with writing(folder, MEND), beside(Path(folder)) as fresh:
+        model.save_pretrained(fresh)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -22,8 +22,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
+from tuner.connections import without_credentials
 from tuner.errors import CrewLost, Preempted, TunerError
-from tuner.stores import is_uri, open_store, without_credentials
+from tuner.stores import is_uri, open_store
 
 LIMIT = 1 << 20
 """Bytes of a log, about: the oldest half of one that grows longer is dropped."""

@@ -118,7 +118,9 @@ class Trial:
     def mark(self, place: str) -> None:
         self.place = place
 
-    def report(self, kind: Literal["rung", "end", "failed", "tick"], **more: Any) -> Report:
+    def report(
+        self, kind: Literal["rung", "end", "failed", "unsaved", "tick"], **more: Any
+    ) -> Report:
         """A report with everything that is known at any time; `more` adds scores or an error."""
         batch = self.batch
         return Report(

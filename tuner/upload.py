@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuner.connections import without_credentials
 from tuner.errors import TunerError, UserError
 from tuner.hub import check_upload
-from tuner.stores import without_credentials
 
 STALE = ("onnx/*", "*.safetensors", "*.safetensors.index.json")
 """What is removed from a repository when the model at hand has no such file: it would be of another

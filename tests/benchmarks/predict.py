@@ -45,7 +45,8 @@ def classifier(model: str, task: Any) -> Any:
     """The base model with a head as it starts, as `tuner predict` would have loaded it."""
     import torch
 
-    from tuner.models import build_model, load_base
+    from tuner.bases import load_base
+    from tuner.models import build_model
     from tuner.predict import Classifier, best_device
 
     base = load_base(model, task, lambda: texts(2000, 16))

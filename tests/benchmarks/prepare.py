@@ -50,10 +50,10 @@ def measure(options: list[str]) -> dict[str, Any]:
         reading = read_task(draft, settings, lambda text: None)
     task, splits = reading.task, reading.splits
     with timed("libraries and tokenizer"):
+        from tuner.bases import load_reader
         from tuner.cache import token_cache
         from tuner.checks import check_rows
         from tuner.data import fingerprint, prepare_data
-        from tuner.models import load_reader
 
         reader = load_reader(str(settings.model), task, lambda: texts_of(task, splits["train"]))
     with timed("check"):

@@ -51,7 +51,11 @@ def export(
         _write_onnx(folder, parse_data(data) if data else files)
         _send_onnx(which, storage, folder)
     if to is not None:
+        from tuner.portable import FOLDER
+        from tuner.swaps import restore
         from tuner.upload import contents, push
+
+        restore(folder / FOLDER)
 
         sizes = [path.stat().st_size for path in contents(folder)]
         size = _megabytes(sum(sizes))

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -60,7 +61,7 @@ def predict(
     skip_bad: Annotated[
         bool,
         typer.Option(
-            "--skip-bad", help="Name rows of --input that cannot be read; leave them empty."
+            "--skip-bad", help="Name rows that cannot be read; leave their predictions empty."
         ),
     ] = False,
     data: Given = None,
@@ -69,34 +70,31 @@ def predict(
     """Predict the rows of a split or of a file with an exported model."""
     from tuner import answers
     from tuner.inputs import read_input, row_index
-    from tuner.meter import Meter, took
+    from tuner.meter import counting, took
     from tuner.predict import read_classifier, task_of
+    from tuner.progress import watcher
 
     answers.check_output(output)
     _check_which(split, file, data, "predict")
     if split is None and file is None:
         raise UserError("pass one of --split NAME and --input FILE: which rows to predict")
-    if skip_bad and file is None:
-        raise UserError(
-            f"--skip-bad goes with --input FILE, and --split {split} was given; pass the split's "
-            "file with --input"
-        )
     folder, files = exported(which or newest(storage), storage)
     task = task_of(folder)
     bad: list[str] = []
+    told = bad.append if skip_bad else None
     if file is not None:
-        rows = read_input(file, task, bad=bad.append if skip_bad else None)
+        rows = read_input(file, task, told)
     else:
-        rows = split_rows(task, str(split), parse_data(data) if data else files)
+        rows = split_rows(task, str(split), parse_data(data) if data else files, told)
     for problem in bad[:SHOWN_BAD]:
         print(f"skipped {problem}", file=sys.stderr)
     if len(bad) > SHOWN_BAD:
         print(f"skipped {len(bad) - SHOWN_BAD:,} more rows like these", file=sys.stderr)
-    with Meter(sys.stderr) as meter:
-        meter.stage("loading the model")
+    with watcher(sys.stderr) as watching:
+        watching.stage("loading the model")
         model = read_classifier(folder)
         began = time.monotonic()
-        logits = model.logits(task, rows, advance=meter.counting("predicting", rows.num_rows))
+        logits = model.logits(task, rows, advance=counting(watching, "predicting", rows.num_rows))
         seconds = time.monotonic() - began
     write = answers.write_probabilities if probabilities else answers.write_submission
     write(output, task, logits, row_index(rows))
@@ -134,8 +132,9 @@ def evaluate(
     from tuner.answers import check_output
     from tuner.documents import finite, write_json
     from tuner.inputs import read_labelled, row_index
-    from tuner.meter import Meter
+    from tuner.meter import counting
     from tuner.predict import read_classifier, task_of
+    from tuner.progress import watcher
 
     _check_which(split, file, data, "evaluate")
     if form not in ("table", "json"):
@@ -150,17 +149,18 @@ def evaluate(
     else:
         split = split or (task.validation_split if task.counterparts else "validation")
         rows = split_rows(task, split, parse_data(data) if data else files)
-        where, notes = f"the {split} split", _caveats(folder, task, split)
-    with Meter(sys.stderr) as meter:
-        meter.stage("loading libraries")
+        where = f"the {split} split"
+        notes = _caveats(folder, task, split, None if data else rows.num_rows)
+    with watcher(sys.stderr) as watching:
+        watching.stage("loading libraries")
         from tuner import evaluation
         from tuner.intervals import RESAMPLES
 
         evaluation.check_labelled(task, rows, where)
-        meter.stage("loading the model")
+        watching.stage("loading the model")
         model = read_classifier(folder)
-        logits = model.logits(task, rows, advance=meter.counting("predicting", rows.num_rows))
-        meter.stage(f"drawing {RESAMPLES:,} samples of the rows for the intervals")
+        logits = model.logits(task, rows, advance=counting(watching, "predicting", rows.num_rows))
+        watching.stage(f"drawing {RESAMPLES:,} samples of the rows for the intervals")
         found = evaluation.evaluate(
             task, rows, logits, row_index(rows), where, worst=worst, notes=notes
         )
@@ -185,19 +185,29 @@ def _check_which(split: str | None, file: Path | None, data: list[str] | None, w
         raise UserError(f"--data goes with --split; --input {file} names the rows itself")
 
 
-def _caveats(folder: Path, task: Task, split: str) -> list[str]:
-    """What must be known of a split's scores."""
+def _caveats(folder: Path, task: Task, split: str, rows: int | None) -> list[str]:
+    """What must be known of the scores of a split: of all its `rows`, where they are the run's."""
     from tuner.predict import scores_of
 
     if split == "train":
         return ["the model was trained on these rows: they tell nothing about new ones"]
     try:
-        selected_on = scores_of(folder).get("selected_on")
+        scores = scores_of(folder)
     except UserError:
         return []
-    if split in ("validation", task.validation_split) and selected_on == "validation":
-        return ["the model's configuration was chosen on these rows: the scores are optimistic"]
-    return []
+    if split not in ("validation", task.validation_split):
+        return []
+    notes = []
+    if scores.get("selected_on") == "validation":
+        chosen = "the model's configuration was chosen on these rows"
+        notes.append(f"{chosen}: the scores are optimistic")
+    drawn = scores.get("rows")
+    if rows is not None and isinstance(drawn, int) and drawn < rows:
+        notes.append(
+            f"the run scored {drawn:,} of these {rows:,} rows (--eval-rows), and its own scores, "
+            "in metrics.json, are on those alone: they differ from these"
+        )
+    return notes
 
 
 def newest(storage: str) -> str:
@@ -215,11 +225,14 @@ def newest(storage: str) -> str:
 def exported(which: str, storage: str) -> tuple[Path, Data]:
     """The model's folder, and the data that its run was given."""
     from tuner.runs import bring, find_run
+    from tuner.swaps import restore
 
     folder = Path(os.path.expanduser(which))
+    restore(folder)
     if os.path.isfile(folder / "config.json"):
         return folder, None
     run = find_run(storage, which)
+    restore(run.best_folder)
     settings = read_run_file(run).settings
     if not bring(run, run.best_folder.name):
         unless = (
@@ -232,14 +245,18 @@ def exported(which: str, storage: str) -> tuple[Path, Data]:
     return run.best_folder, settings.data
 
 
-def split_rows(task: Task, split: str, data: Data) -> pa.Table:
+def split_rows(
+    task: Task, split: str, data: Data, bad: Callable[[str], None] | None = None
+) -> pa.Table:
     """The rows of a split of the task, from `data` or the Hub.
 
     `split` is train, validation or test or, of a task that has two of them, what the Hub calls
-    either: `validation_mismatched`.
+    either: `validation_mismatched`. With `bad`, rows without texts are told to it, and of a split
+    that is a file also those that cannot be read; their texts are null.
     """
+    from tuner.inputs import read_input, without_texts
     from tuner.origins import dataset_of, probe_data
-    from tuner.sources import Split, read_split
+    from tuner.sources import Split, file_of, read_split
     from tuner.tasks import find_task
 
     splits: dict[str, tuple[Task, Split]] = {name: (task, name) for name in get_args(Split)}
@@ -253,4 +270,7 @@ def split_rows(task: Task, split: str, data: Data) -> pa.Table:
     if (dataset := dataset_of(data, task)) is not None:
         probe_data(data, dataset)
     wanted, name = splits[split]
-    return read_split(wanted, name, data, exact=wanted is not task)
+    if bad is not None and wanted is task and (file := file_of(task, name, data)) is not None:
+        return read_input(str(file), task, bad)
+    rows = read_split(wanted, name, data, exact=wanted is not task)
+    return rows if bad is None else without_texts(rows, task, split, bad)

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tuner.addresses import parse_data
 from tuner.commands import DONE, Storage, app
 from tuner.commands.models import exported
+from tuner.errors import UserError
 
 
 @app.command()
@@ -24,7 +26,7 @@ def submission(
         typer.Option("--fill-missing", help="Write the commonest label where no run answers."),
     ] = False,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="DIR", help="GLUE's test sets (default: those of each run's data)."),
     ] = None,
     storage: Storage = "runs",
@@ -33,23 +35,30 @@ def submission(
     from tuner import submission as form
     from tuner.answers import check_output, predictions
     from tuner.documents import write_bytes
-    from tuner.meter import Meter
+    from tuner.meter import counting
     from tuner.predict import read_classifier, task_of
+    from tuner.progress import watcher
 
     check_output(output, (".zip",))
+    place = parse_data(data) if data else None
+    if data and not isinstance(place, str):
+        raise UserError(
+            f"--data {data[0]}: names a file of rows, but the zip answers a test set a task; name "
+            "the folder that holds them all (CoLA/, RTE/, …), or leave --data out"
+        )
     entrants = []
     for which in runs:
         folder, files = exported(which, storage)
-        entrants.append(form.Entrant(which, folder, task_of(folder), data or files))
+        entrants.append(form.Entrant(which, folder, task_of(folder), place or files))
     plan = form.plan(entrants)
     if not fill_missing:
         form.check_complete(plan.missing)
     said = {file: form.filled(file) for file in plan.missing}
-    with Meter(sys.stderr) as meter:
-        meter.stage("loading libraries")
+    with watcher(sys.stderr) as watching:
+        watching.stage("loading libraries")
         for file, (entrant, table) in plan.answered.items():
             model = read_classifier(entrant.folder)
-            advance = meter.counting(f"predicting {file.name}", table.num_rows)
+            advance = counting(watching, f"predicting {file.name}", table.num_rows)
             said[file] = predictions(file.task, model.logits(file.task, table, advance=advance))
     content = form.pack(said)
     for warning in form.unusual(said):
