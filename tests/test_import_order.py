@@ -23,7 +23,8 @@ progress triallog batches mailbox losses training checkpoints materials ranks tr
 scoring attempts bench resources preparation portrait description session hosts preflight study
 statements ledger scheduler slots crews orphans growth search retrain plain inputs answers predict
 evaluation scorecard counterparts cards export portable upload submission meter identity mirror
-keeping forecast probe plan outlook stages finish pipeline logs options curves repeating dossier
+keeping forecast probe plan outlook endings eventfiles tracking trackers stages finish pipeline logs
+options curves repeating dossier
 commands cli
 """.split()
 
