@@ -20,13 +20,16 @@ from tuner.endings import Ending
 from tuner.errors import TunerError, UserError
 from tuner.eventfiles import has_events, write_events
 from tuner.runs import Run
-from tuner.tracking import PATIENCE, Tracker
+from tuner.tracking import Tracker
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
 
 PROJECT = "tuner"
 """The project in Weights & Biases where WANDB_PROJECT names none."""
+
+UPLOAD = 300
+"""Seconds that Weights & Biases gets for a trial."""
 
 _KEY = "WANDB_API_KEY"
 
@@ -177,7 +180,7 @@ def _wandb(run: Run) -> LoggerCallback:
     callback: LoggerCallback = Careful(
         project=os.environ.get("WANDB_PROJECT") or PROJECT,
         group=run.name,
-        upload_timeout=int(PATIENCE),
+        upload_timeout=UPLOAD,
         dir=os.environ.get("WANDB_DIR") or os.getcwd(),
         resume="allow",
         settings={"silent": True, **({"api_key": key} if key else {})},
@@ -203,4 +206,4 @@ def _check(future: Any) -> None:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError:
-        raise TunerError(f"W&B's process did not end within {PATIENCE:g} s") from None
+        raise TunerError(f"W&B's process did not end within {UPLOAD} s") from None

@@ -24,6 +24,7 @@ PATIENCE = 60.0
 """Seconds for which the end of a run waits for a tracker that takes in nothing more."""
 
 _SOON = 1.0
+_LOOK = 0.1
 _SECRET = re.compile(r"(KEY|TOKEN|PASSWORD|SECRET)$")
 
 
@@ -53,6 +54,10 @@ class Telling(Protocol):
     def stage(self, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def tick(
+        self, step: int, total: int, seconds_left: float | None, unit: str = "step"
+    ) -> None: ...
 
 
 class Tracking:
@@ -121,10 +126,15 @@ class Tracking:
 
     def _wait(self, line: _Line, patience: float) -> None:
         line.wait(min(_SOON, patience))
-        if patience and line.is_busy:
-            self._telling.stage(f"telling {line.name} what came out")
-        while patience and line.is_busy and time.monotonic() - line.moved < patience:
-            line.wait(0.1)
+        if not patience or not line.is_busy:
+            return
+        began, total = time.monotonic(), line.left
+        self._telling.stage(f"telling {line.name} what came out; Ctrl-C leaves it at that")
+        while line.is_busy and time.monotonic() - line.moved < patience:
+            done = total - line.left
+            each = (time.monotonic() - began) / done if done else None
+            self._telling.tick(done, total, each and each * line.left, "trial")
+            line.wait(_LOOK)
 
 
 class _Line:
@@ -143,6 +153,11 @@ class _Line:
     @property
     def is_busy(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def left(self) -> int:
+        """How many trials wait, beside the one that it may have in hand."""
+        return self._queue.qsize()
 
     def start(self) -> None:
         self._thread.start()
