@@ -31,7 +31,7 @@ PROJECT = "tuner"
 UPLOAD = 300
 """Seconds that Weights & Biases gets for a trial."""
 
-_KEY = "WANDB_API_KEY"
+_SETTINGS = ("api_key", "mode", "entity", "base_url")
 
 
 def check_installed(names: tuple[str, ...]) -> None:
@@ -151,7 +151,8 @@ def _mlflow(run: Run) -> LoggerCallback:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     callback: LoggerCallback = MLflowLoggerCallback(
-        tracking_uri=mlflow.get_tracking_uri(),
+        # MLflow itself goes by what this process has set last.
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or mlflow.get_tracking_uri(),
         experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME") or run.name,
         tags={"tuner.run": run.name},
     )
@@ -163,12 +164,12 @@ def _wandb(run: Run) -> LoggerCallback:
     name."""
     from ray.air.integrations.wandb import WandbLoggerCallback
 
-    class Careful(WandbLoggerCallback):  # type: ignore[misc]
+    class Careful(WandbLoggerCallback):
         """Ray's callback, but for two things: it hands the key to its actors in a runtime
         environment, which Ray writes to its logs; and it never asks how they ended."""
 
         def setup(self, *given: Any, **named: Any) -> None:
-            super().setup(*given, **named)
+            super().setup(*given, **named)  # type: ignore[no-untyped-call]
             self._remote_logger_class = _actor(self._logger_actor_cls)
 
         def _cleanup_logging_actor(self, trial: Any) -> None:
@@ -176,14 +177,15 @@ def _wandb(run: Run) -> LoggerCallback:
             super()._cleanup_logging_actor(trial)
             _check(future)
 
-    key = os.environ.get(_KEY)
+    # Its actors have the environment of this host's Ray, which may be older than these.
+    settings = {name: os.environ.get(f"WANDB_{name.upper()}") for name in _SETTINGS}
     callback: LoggerCallback = Careful(
         project=os.environ.get("WANDB_PROJECT") or PROJECT,
         group=run.name,
         upload_timeout=UPLOAD,
         dir=os.environ.get("WANDB_DIR") or os.getcwd(),
         resume="allow",
-        settings={"silent": True, **({"api_key": key} if key else {})},
+        settings={"silent": True, **{name: value for name, value in settings.items() if value}},
     )
     return callback
 
@@ -194,7 +196,8 @@ def _actor(kind: type) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(kind)
+    actor: Any = ray.remote(kind)
+    return actor.options(num_cpus=0, scheduling_strategy=here)
 
 
 def _check(future: Any) -> None:
