@@ -162,11 +162,21 @@ def _mlflow(run: Run) -> LoggerCallback:
 def _wandb(run: Run) -> LoggerCallback:
     """A group a run, a run a trial, in the folder `wandb` and the project that its own variables
     name."""
-    from ray.air.integrations.wandb import WandbLoggerCallback
+    from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
+
+    class Whole(_WandbLoggingActor):
+        """Ray's actor is killed when this returns, and W&B's own process with it, which may not
+        have written everything by then."""
+
+        def run(self) -> None:
+            super().run()  # type: ignore[no-untyped-call]
+            self._wandb.teardown()
 
     class Careful(WandbLoggerCallback):
         """Ray's callback, but for two things: it hands the key to its actors in a runtime
         environment, which Ray writes to its logs; and it never asks how they ended."""
+
+        _logger_actor_cls = Whole
 
         def setup(self, *given: Any, **named: Any) -> None:
             super().setup(*given, **named)  # type: ignore[no-untyped-call]
