@@ -91,6 +91,7 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "checkpoint_every": (["--checkpoint-every", "5m"], 300.0),
     "max_failures": (["--max-failures", "0"], 0),
     "seed": (["--seed", "11"], 11),
+    "track": (["--track", "mlflow,wandb"], ("mlflow", "wandb")),
     "name": (["--name", "mine"], "mine"),
     "storage": (["--storage", "elsewhere"], "elsewhere"),
     "address": (["--address", "auto"], "auto"),

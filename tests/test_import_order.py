@@ -23,8 +23,8 @@ overview comparing live progress triallog batches mailbox losses training checkp
 ranks trials preemption scoring attempts bench resources preparation portrait description session
 hosts preflight study statements ledger scheduler slots crews orphans growth search retrain plain
 inputs answers predict evaluation scorecard counterparts cards export portable upload submission
-meter identity mirror keeping forecast probe plan outlook stages finish pipeline logs options curves
-repeating dossier commands cli
+meter identity mirror keeping forecast probe plan outlook endings eventfiles tracking trackers
+stages finish pipeline logs options curves repeating dossier commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tuner.leaderboard import (
     to_table,
     write_leaderboard,
 )
-from tuner.runs import Run
+from tuner.runs import Run, create_run
 from tuner.upkeep import LeaderboardFiles
 
 COLUMNS = [
@@ -311,3 +312,32 @@ def test_a_row_of_a_restarted_trial_says_so(path: Path) -> None:
         row: Row = rows(journal.history, "max")[0]
     assert (waiting.status, waiting.restarts, waiting.preemptions) == ("running", 1, 1)
     assert (row.restarts, row.preemptions, row.rank, row.start_point) == (2, 1, 1, True)
+
+
+def test_two_lines_in_a_notebook_read_the_columns_that_the_readme_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(tmp_path / "runs", "rte", "RUN")
+    write_leaderboard(run, rows(journal_of(run.journal_file, TRIALS), "max"))
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("### The leaderboard in a notebook\n")[2].partition("\n## ")[0]
+    lines = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    assert len(lines) == 2
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert list(names["trials"]["trial"]) == BEST_FIRST
+
+    table = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    listed = {
+        name: kind.strip() for columns, kind in table for name in re.findall(r"`([^`]+)`", columns)
+    }
+    schema = pq.read_schema(run.leaderboard_file("parquet"))
+    stored: dict[str, str] = {}
+    for field in schema:
+        prefix, dot, _ = field.name.partition(".")
+        stored[f"{prefix}.NAME" if dot else field.name] = str(field.type)
+    kinds = {str(field.type) for field in schema if field.name.startswith("hyperparameter.")}
+    assert kinds <= set(re.split(r", | or ", listed["hyperparameter.NAME"]))
+    stored["hyperparameter.NAME"] = listed["hyperparameter.NAME"]
+    assert list(listed.items()) == list(stored.items())

@@ -252,6 +252,29 @@ def test_the_store_counts_where_another_host_went_on(
     assert aside.read_bytes() == b'{"event":"a"}\n{"event":"lost"}\n'
 
 
+def test_what_trackers_were_told_of_is_known_wherever_the_run_goes_on(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = filled(create_run(storage, "rte", "r"))
+    told = first.tracked_folder / "mlflow.txt"
+    with mirrored(first, ours):
+        told.parent.mkdir(parents=True)
+        told.write_text("t000\nt001\n")
+    told.write_text("t000\nt001\nt002\n")  # and the host went away
+
+    with monkeypatch.context() as elsewhere:
+        other_host(elsewhere, tmp_path / "other")
+        second = work_on(find_run(storage, "r"))
+        catch_up(second)
+        there = second.tracked_folder / "mlflow.txt"
+        assert there.read_text() == "t000\nt001\n"
+        with mirrored(second, ours):
+            there.write_text("t000\nt001\nt003\n")
+
+    catch_up(first)
+    assert told.read_text() == "t000\nt001\nt003\nt002\n"
+
+
 @pytest.mark.parametrize("left", [{}, {"config_json": "1"}, {"metrics_json": "0"}])
 def test_a_model_that_did_not_reach_the_store_is_kept_and_goes_up(
     storage: str, left: dict[str, str]

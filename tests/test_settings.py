@@ -40,6 +40,7 @@ ODD = Settings(
     checkpoint_every="90s",
     max_failures=0,
     seed=2**32 - 1,
+    track=("mlflow", "wandb"),
     name="mine",
     storage="elsewhere",
     address="auto",

@@ -73,12 +73,21 @@ def catch_up(run: Run) -> None:
             documents.write_bytes(run.folder / aside, mine)
         if theirs:
             documents.write_bytes(run.journal_file, theirs)
+    _learn_told(run, store)
     if not (ahead and run.settings_file.exists()) and store.entry(run.settings_file.name):
         store.refresh(run.settings_file.name, run.settings_file)
     scores = _content(run.folder / _SCORES)
     newer = scores and mine.startswith(theirs) and scores != store.read(_SCORES)
     if not newer and store.entries(run.best_folder.name):
         store.refresh(run.best_folder.name, run.best_folder)
+
+
+def _learn_told(run: Run, store: Store) -> None:
+    """What trackers were told of stands in a name a line: all names of here and there."""
+    for entry in store.entries(run.tracked_folder.relative_to(run.folder).as_posix()):
+        file = run.folder / entry.name
+        names = [*(store.read(entry.name) or b"").split(), *_content(file).split()]
+        documents.write_bytes(file, b"".join(name + b"\n" for name in dict.fromkeys(names)))
 
 
 def copy_to(run: Run, folder: Path) -> Run:

@@ -150,6 +150,14 @@ FLAGS = (
         "How often a long trial keeps a checkpoint, while it runs",
     ),
     Flag("max_failures", int, "N", SLOTS, "How often a trial whose slot died runs again"),
+    Flag(
+        "track",
+        list[str],
+        "tensorboard|mlflow|wandb|none",
+        RUN,
+        "Who is told of trials as they end: event files in the run, a tracker, or nobody; may be "
+        "repeated",
+    ),
     Flag("name", str, "NAME", RUN, "The run's name (default: the task and the time)"),
     Flag("storage", str, "DIR|URI", RUN, "The folder or the store (s3://, gs://) for the runs"),
     Flag("address", str, "ADDRESS", RUN, "A Ray cluster to use (default: a local Ray is started)"),
@@ -210,6 +218,8 @@ def _with_flags(command: Callable[..., int], offered: Sequence[Flag]) -> Callabl
 
 
 def _plain(default: object) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default))
     if isinstance(default, bool):
         return "yes" if default else "no"
     return f"{default:g}" if isinstance(default, float) else str(default)

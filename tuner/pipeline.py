@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from tuner.comparisons import comparisons_of, write_comparisons
 from tuner.drafts import Draft
+from tuner.endings import of_winner
 from tuner.errors import SearchError, UserError
 from tuner.identity import check_same, describe, extended, plain_layout
 from tuner.journal import read_history
 from tuner.keeping import check_room, check_writable, kept, room_note
 from tuner.leaderboard import Row, best, rows, to_frame, write_leaderboard
-from tuner.leases import hold
+from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
 from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.predict import scores_of
@@ -27,6 +29,8 @@ from tuner.progress import Silent, Watcher
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, default_storage, read_run_file, write_run_file
 from tuner.stages import Job
+from tuner.trackers import check_installed, trackers_of
+from tuner.tracking import Tracking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +90,7 @@ def train(settings: Settings, watcher: Watcher | None = None) -> Result:
 
 def _begun(settings: Settings, watcher: Watcher, plain: bool) -> Result:
     settings, task = resolve(settings)
+    check_installed(settings.track)
     check_storage(settings.storage)
     if settings.name is not None:
         check_free(settings.storage, settings.name)
@@ -101,7 +106,7 @@ def _begun(settings: Settings, watcher: Watcher, plain: bool) -> Result:
                 estimate = None if plain else expected(preparation, layout).plain()
                 describe(run, preparation, layout, estimate)
                 with _announced(run, settings, nodes, layout, watching):
-                    return _run(Job(run, lease, preparation, nodes, watching), layout)
+                    return _run(_job(run, lease, preparation, nodes, watching), layout)
 
 
 def resume(
@@ -150,7 +155,7 @@ def resume(
                     facts["estimate"] = expected(preparation, layout).plain()
                 write_run_file(run, settings, facts)
                 with _announced(run, settings, nodes, layout, watching):
-                    return _run(Job(run, lease, preparation, nodes, watching), layout)
+                    return _run(_job(run, lease, preparation, nodes, watching), layout)
 
 
 def _prepared(settings: Settings, task: Draft, watcher: Watcher, plain: bool) -> Preparation:
@@ -218,6 +223,13 @@ def _announced(
         yield
 
 
+def _job(
+    run: Run, lease: Lease, preparation: Preparation, nodes: tuple[Node, ...], watcher: Watcher
+) -> Job:
+    tracking = Tracking(trackers_of(preparation.settings.track, run), watcher)
+    return Job(run, lease, preparation, nodes, watcher, tracking)
+
+
 def _run(job: Job, layout: Layout) -> Result:
     """Search, retrain, export: what `tune` and `resume` share once everything is checked."""
     from tuner import finish, stages
@@ -225,10 +237,11 @@ def _run(job: Job, layout: Layout) -> Result:
     for warning in job.preparation.warnings:
         job.watcher.note(warning)
     job.watcher.aim(job.preparation.task.objective, job.preparation.direction)
-    if job.preparation.plain:
-        return _concluded(job, finish.train(job), news=False)
-    reason, news = stages.search(job, layout)
-    return _concluded(job, reason, news)
+    with job.tracking:
+        if job.preparation.plain:
+            return _concluded(job, finish.train(job), news=False)
+        reason, news = stages.search(job, layout)
+        return _concluded(job, reason, news)
 
 
 def _concluded(job: Job, reason: Reason, news: bool) -> Result:
@@ -243,6 +256,7 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
     job.lease.check()
     write_comparisons(run, found)
     write_leaderboard(run, table)
+    job.tracking.catch_up(history)
     winner = best(table)
     if winner is None and reason != "interrupted":
         raise SearchError(_nothing_finished(run, table))
@@ -257,6 +271,9 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
             return Result(run, table, "interrupted")
         scores = scores_of(run.best_folder)
     more = {split: scored["metrics"] for split, scored in scores.get("more", {}).items()}
+    if not preparation.plain:  # there the one trial is the model
+        by_split = {"validation": scores["metrics"], **more}
+        job.tracking.tell(of_winner(winner.trial, winner.hyperparameters, by_split, time.time()))
     return Result(run, table, reason, scores["metrics"], run.best_folder, more)
 
 

@@ -79,8 +79,13 @@ class Run:
 
     @property
     def search_folder(self) -> Path:
-        """Ray Tune's own files."""
+        """Ray Tune's own files, and TensorBoard's events."""
         return self.folder / "search"
+
+    @property
+    def tracked_folder(self) -> Path:
+        """A file a tracker: the names of the trials that it was told of, a line each."""
+        return self.search_folder / "tracked"
 
     @property
     def predictions_folder(self) -> Path:

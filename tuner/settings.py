@@ -53,6 +53,12 @@ TINY = "tiny"
 AUTO = "auto"
 """What leaves the choice of the search space to the model's kind and size."""
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+"""The experiment trackers that there are."""
+
+NO_TRACKER = "none"
+"""What stands alone in the place of trackers."""
+
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 """What is fine-tuned where no model is named, but for the task `demo`."""
 
@@ -183,6 +189,17 @@ def _columns(value: Any) -> Any:
     return tuple(names)
 
 
+def _trackers(value: Any) -> Any:
+    words = [value] if isinstance(value, str) else () if value is None else value
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"must be of {', '.join(TRACKERS)}, or none")
+    names = [name.strip() for word in words for name in word.split(",")]
+    wrong = [name for name in names if name not in (*TRACKERS, NO_TRACKER)]
+    if wrong or (NO_TRACKER in names and len(names) > 1):
+        raise ValueError(f"must be one or more of {', '.join(TRACKERS)}, or {NO_TRACKER} alone")
+    return tuple(dict.fromkeys(name for name in names if name != NO_TRACKER))
+
+
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 Count = Annotated[int, BeforeValidator(_number)]
 Share = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -241,6 +258,8 @@ class Settings(BaseModel):
     max_failures: Annotated[Count, Field(ge=0)] = 3
     """How often a trial whose slot died runs again, or a retraining that lost a worker."""
     seed: Annotated[Count, Field(ge=0, le=2**32 - 1)] = 0
+    track: Annotated[tuple[str, ...], BeforeValidator(_trackers)] = ("tensorboard",)
+    """The experiment trackers that are told of trials, of TRACKERS; empty: none."""
     name: Text | None = None
     """The run's name; None: the task and the time."""
     storage: Text = Field(default_factory=default_storage)

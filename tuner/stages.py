@@ -16,6 +16,7 @@ from tuner.leases import Lease
 from tuner.preparation import Preparation
 from tuner.progress import Watcher
 from tuner.runs import Run
+from tuner.tracking import Tracking
 from tuner.upkeep import LeaderboardFiles
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Job:
     preparation: Preparation
     nodes: tuple[Node, ...]
     watcher: Watcher
+    tracking: Tracking
 
 
 def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
@@ -108,7 +110,11 @@ def ledger_of(
         journal,
         study,
         Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
-        (*watchers, LeaderboardFiles(run, preparation.direction, preparation.task.objective)),
+        (
+            *watchers,
+            LeaderboardFiles(run, preparation.direction, preparation.task.objective),
+            job.tracking,
+        ),
         objective=preparation.task.objective,
         direction=preparation.direction,
         planned=settings.trials,
