@@ -20,6 +20,7 @@ from tuner.keeping import check_room, check_writable, kept, room_note
 from tuner.leaderboard import Row, best, rows, to_frame, write_leaderboard
 from tuner.leases import hold
 from tuner.mirror import catch_up, mirrored, work_on
+from tuner.page.keeper import kept_page
 from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.predict import scores_of
 from tuner.preparation import Preparation, prepare, resolve
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 class Result:
     """What came out of a run. `metrics` are the retrained model's on the validation split; they and
     `model_dir` are None when nothing was retrained. `more` holds them on other splits that the task
-    is judged by (MNLI's mismatched genres), by the splits' names. `reason` tells why the search
-    ended: "complete", "budget", "interrupted" or "lost"."""
+    is judged by (MNLI's mismatched genres), by the splits' names. `intervals` are the metrics' 95 %
+    intervals, where they are known. `reason` tells why the search ended: "complete", "budget",
+    "interrupted" or "lost"."""
 
     run: Run
     rows: tuple[Row, ...]
@@ -48,6 +50,7 @@ class Result:
     metrics: Mapping[str, float] | None = None
     model_dir: Path | None = None
     more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def best(self) -> Row | None:
@@ -225,10 +228,11 @@ def _run(job: Job, layout: Layout) -> Result:
     for warning in job.preparation.warnings:
         job.watcher.note(warning)
     job.watcher.aim(job.preparation.task.objective, job.preparation.direction)
-    if job.preparation.plain:
-        return _concluded(job, finish.train(job), news=False)
-    reason, news = stages.search(job, layout)
-    return _concluded(job, reason, news)
+    with kept_page(job.run, job.lease.is_ours):
+        if job.preparation.plain:
+            return _concluded(job, finish.train(job), news=False)
+        reason, news = stages.search(job, layout)
+        return _concluded(job, reason, news)
 
 
 def _concluded(job: Job, reason: Reason, news: bool) -> Result:
@@ -257,7 +261,8 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
             return Result(run, table, "interrupted")
         scores = scores_of(run.best_folder)
     more = {split: scored["metrics"] for split, scored in scores.get("more", {}).items()}
-    return Result(run, table, reason, scores["metrics"], run.best_folder, more)
+    intervals = {name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()}
+    return Result(run, table, reason, scores["metrics"], run.best_folder, more, intervals)
 
 
 def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:

@@ -13,6 +13,7 @@ from tuner.finalists import due, open_trials
 from tuner.identity import time_left
 from tuner.journal import Journal
 from tuner.leases import Lease
+from tuner.page.keeper import ReportPage
 from tuner.preparation import Preparation
 from tuner.progress import Watcher
 from tuner.runs import Run
@@ -108,7 +109,11 @@ def ledger_of(
         journal,
         study,
         Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
-        (*watchers, LeaderboardFiles(run, preparation.direction, preparation.task.objective)),
+        (
+            *watchers,
+            LeaderboardFiles(run, preparation.direction, preparation.task.objective),
+            ReportPage(run),
+        ),
         objective=preparation.task.objective,
         direction=preparation.direction,
         planned=settings.trials,
