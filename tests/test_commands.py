@@ -57,6 +57,14 @@ def test_tune_ends_with_the_leaderboard_the_score_and_where_everything_is(
     closing = tuned.out[tuned.out.rindex("rank ") :]
     assert f"validation accuracy {metrics['accuracy']:.4f}" in closing
     assert "0.5000 for always the majority class" in closing
+    evaluation = json.loads((best / "evaluation.json").read_text())
+    assert evaluation["metrics"] == metrics
+    low, high = evaluation["intervals"]["accuracy"]
+    assert f"({low:.4f} to {high:.4f}), retrained on all training rows" in closing
+    page = (storage / "one" / "report.html").read_text()
+    assert f"accuracy {metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})" in page
+    assert "Still running" not in page
+    assert not (storage / "one" / ".final.parquet").exists()
     for said in ("t000", "t001", str(best), f"tuner predict {storage / 'one'}", "--trials"):
         assert said in closing
 

@@ -22,9 +22,9 @@ finalists draws comparisons leaderboard upkeep headings sheets ordering renderin
 overview comparing live progress triallog batches mailbox losses training checkpoints materials
 ranks trials preemption scoring attempts bench resources preparation portrait description session
 hosts preflight study statements ledger scheduler slots crews orphans growth search retrain plain
-inputs answers predict evaluation scorecard counterparts cards export portable upload submission
-meter identity mirror keeping forecast probe plan outlook endings eventfiles tracking trackers
-stages finish pipeline logs options curves repeating dossier commands cli
+inputs answers predict evaluation scorecard grading counterparts cards export portable upload
+submission meter identity mirror keeping forecast probe plan outlook page endings eventfiles
+tracking trackers stages finish pipeline logs options curves repeating dossier commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}
@@ -129,7 +129,8 @@ def test_reading_runs_and_trials_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["tasks", "spaces", "tune --help", "leaderboard nosuch", "logs nosuch t0"]
+    "command",
+    ["tasks", "spaces", "tune --help", "leaderboard nosuch", "logs nosuch t0", "report nosuch"],
 )
 def test_a_command_that_only_reads_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     code = (

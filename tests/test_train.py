@@ -88,6 +88,12 @@ def test_the_exported_model_is_that_of_the_last_epoch(run: Run) -> None:
     assert (run.best_folder / "model.safetensors").is_file()
     assert (run.predictions_folder / "t000.parquet").is_file()
     assert not run.checkpoints_folder.exists()
+    evaluation = json.loads((run.best_folder / "evaluation.json").read_text())
+    assert (
+        evaluation["metrics"]
+        == json.loads((run.best_folder / "metrics.json").read_text())["metrics"]
+    )
+    assert "Trained on all training rows" in (run.folder / "report.html").read_text()
 
 
 def test_neither_the_leaderboard_nor_the_card_claims_a_selection(trained: Said, run: Run) -> None:

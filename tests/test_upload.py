@@ -77,6 +77,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
         (best / name).parent.mkdir(parents=True, exist_ok=True)
         (best / name).write_bytes(content)
     (best / ".leftover").write_text("of a process that died")
+    (best / "evaluation.json").write_text("texts of rows, which stay here")
     with serving(FakeHub({TOKEN: "write", READS: "read"}, dict(OLDER))) as hub:
         variables = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
         # Xet's store is no server of ours: the upload goes by git-LFS.

@@ -26,6 +26,7 @@ for kind in (
     "search",
     "data",
     "boards",
+    "reports",
     "models",
     "submissions",
     "exports",

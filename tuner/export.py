@@ -20,9 +20,10 @@ from tuner.cards import NOTHING, CardFacts, model_card
 from tuner.counterparts import Scored
 from tuner.disks import MEND, writing
 from tuner.documents import write_json, write_text
+from tuner.evaluation import Evaluation
 from tuner.hyperparameters import Configuration
 from tuner.models import label_maps
-from tuner.runs import Run
+from tuner.runs import EVALUATION, Run
 from tuner.swaps import beside, clear
 from tuner.tasks import Task
 
@@ -40,14 +41,16 @@ def export_model(
     hyperparameters: Configuration,
     card: CardFacts,
     max_length: int,
+    evaluation: Evaluation | None = None,
 ) -> Path:
     """Make the run's `best/` from the folder `trained` (config.json and safetensors); return it.
 
     It holds the weights, a configuration with the task's label names, the tokenizer limited to
     `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows` rows
-    of `split`, `more` those on further splits. Everything is written beside and renamed, so that
-    `best/` is never half a model; an older one is replaced. Raises Unwritable where the disk does
-    not take it; the older stays.
+    of `split`, `more` those on further splits; with their `evaluation` there is an evaluation.json,
+    too, which holds texts of rows and stays with the run. Everything is written beside and renamed,
+    so that `best/` is never half a model; an older one is replaced. Raises Unwritable where the
+    disk does not take it; the older stays.
     """
     best = run.best_folder
     clear(best)
@@ -69,6 +72,10 @@ def export_model(
                 name: {"rows": other.rows, "metrics": dict(other.metrics)}
                 for name, other in more.items()
             }
+        if evaluation is not None:
+            told = evaluation.plain()
+            scores["intervals"] = told["intervals"]
+            write_json(fresh / EVALUATION, told)
         write_json(fresh / "metrics.json", scores)
         text = model_card(
             run.name, task, metrics, rows, split, hyperparameters, card, max_length, more

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.documents import write_json
 from tuner.errors import CrewLost, SearchError, UserError
+from tuner.grading import LOGITS, final_evaluation, forget
 from tuner.history import History
 from tuner.journal import Journal, read_history
 from tuner.keeping import check_room_left
@@ -116,6 +117,7 @@ def _retrain_once(job: Job, layout: Layout, winner: Row, history: History) -> No
             local=settings.address is None,
             check=job.lease.check,
             handover=None if settings.address is None or run.uri is None else run.place(RETRAINED),
+            predictions=run.place(LOGITS),
         )
         _export(job, winner, history, retrained.folder, retrained.report.metrics)
 
@@ -148,6 +150,13 @@ def _write(
     more = score_counterparts(task, place, model, base.tokenizer, data.max_length, watcher)
     watcher.stage("exporting")
     job.lease.check()
+    logits = job.run.place(LOGITS)
+    evaluation = final_evaluation(
+        task,
+        preparation.validation,
+        metrics,
+        [logits, f"{job.run.place(job.run.predictions_folder.name)}/{winner.trial}.parquet"],
+    )
     mean = winner.objective_mean
     statuses = [record.status for record in history.records.values()]
     facts = CardFacts(
@@ -184,7 +193,9 @@ def _write(
         hyperparameters=winner.hyperparameters,
         card=facts,
         max_length=data.max_length,
+        evaluation=evaluation,
     )
+    forget(logits)
 
 
 @contextmanager

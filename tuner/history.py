@@ -123,6 +123,22 @@ class Session:
 
 
 @dataclass
+class Stint:
+    """A slot's work on a trial, from its take to what was last heard of it.
+
+    `start` and `end` are seconds of the run's own time, as `History.seconds`: pauses between its
+    drivers are left out. `slot` is None until the trial reports. `ended` is "finished", "stopped",
+    "failed", "lost" with its slot, "cut" off with its driver, or None.
+    """
+
+    trial: str
+    start: float
+    end: float
+    slot: str | None = None
+    ended: str | None = None
+
+
+@dataclass
 class History:
     """Everything a journal says.
 
@@ -130,7 +146,7 @@ class History:
     "report", "finished", "stopped" or "failed". `reason` tells how the newest session ended, None
     while it goes on or when its driver was killed. `seconds` is the time spent over all sessions,
     each from its start to its last event. `slots` is how many the newest session has now, 0 before
-    the first.
+    the first. `stints` are in the order in which slots took trials.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -140,7 +156,9 @@ class History:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     slots: int = 0
+    stints: list[Stint] = field(default_factory=list)
     _before: float = 0.0
+    _open: dict[str, Stint] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:
@@ -193,6 +211,19 @@ class History:
         if self.sessions and (moment := event.get("time")) is not None:
             # A clock that was set back must not make time spent shrink.
             self.seconds = max(self.seconds, self._before + moment - self.sessions[-1].time)
+        if (trial := event.get("trial")) is not None:
+            self._worked(str(trial), name, event.get("slot"))
+
+    def _worked(self, trial: str, event: str, slot: str | None) -> None:
+        """Keep the time that slots spend on a trial; what is open is what `taken` opened."""
+        if event == "taken":
+            self._open[trial] = Stint(trial, self.seconds, self.seconds)
+            self.stints.append(self._open[trial])
+        elif (stint := self._open.get(trial)) is not None:
+            stint.end, stint.slot = self.seconds, slot or stint.slot
+            if event in DONE or event == "lost":
+                stint.ended = event
+                del self._open[trial]
 
     def _began(self, event: Mapping[str, Any]) -> None:
         planned, slots = int(event["planned"]), int(event["slots"])
@@ -200,6 +231,9 @@ class History:
         began = Session(float(event["time"]), planned, slots, event.get("pid"), *finals)
         self.sessions.append(began)
         self.reason, self._before, self.slots = None, self.seconds, slots
+        for stint in self._open.values():
+            stint.ended = "cut"
+        self._open.clear()
         for record in self.records.values():
             if record.status == "running":  # its driver is gone: nobody runs it now
                 record.status = "drawn"

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from tuner.disks import MEND
 from tuner.errors import TunerError, UserError
-from tuner.history import DONE, Direction, History, Record, Score, Session, Status
+from tuner.history import DONE, Direction, History, Record, Score, Session, Status, Stint
 
 __all__ = [
     "DONE",
@@ -34,6 +34,7 @@ __all__ = [
     "Score",
     "Session",
     "Status",
+    "Stint",
     "collection_paused",
     "read_events",
     "read_history",

@@ -22,6 +22,7 @@ from tuner.keeping import check_room, check_writable, kept, room_note
 from tuner.leaderboard import Row, best, rows, to_frame, write_leaderboard
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
+from tuner.page.keeper import kept_page
 from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.predict import scores_of
 from tuner.preparation import Preparation, prepare, resolve
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 class Result:
     """What came out of a run. `metrics` are the retrained model's on the validation split; they and
     `model_dir` are None when nothing was retrained. `more` holds them on other splits that the task
-    is judged by (MNLI's mismatched genres), by the splits' names. `reason` tells why the search
-    ended: "complete", "budget", "interrupted" or "lost"."""
+    is judged by (MNLI's mismatched genres), by the splits' names. `intervals` are the metrics' 95 %
+    intervals, where they are known. `reason` tells why the search ended: "complete", "budget",
+    "interrupted" or "lost"."""
 
     run: Run
     rows: tuple[Row, ...]
@@ -52,6 +54,7 @@ class Result:
     metrics: Mapping[str, float] | None = None
     model_dir: Path | None = None
     more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def best(self) -> Row | None:
@@ -237,7 +240,7 @@ def _run(job: Job, layout: Layout) -> Result:
     for warning in job.preparation.warnings:
         job.watcher.note(warning)
     job.watcher.aim(job.preparation.task.objective, job.preparation.direction)
-    with job.tracking:
+    with job.tracking, kept_page(job.run, job.lease.is_ours):
         if job.preparation.plain:
             return _concluded(job, finish.train(job), news=False)
         reason, news = stages.search(job, layout)
@@ -274,7 +277,8 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
     if not preparation.plain:  # there the one trial is the model
         by_split = {"validation": scores["metrics"], **more}
         job.tracking.tell(of_winner(winner.trial, winner.hyperparameters, by_split, time.time()))
-    return Result(run, table, reason, scores["metrics"], run.best_folder, more)
+    intervals = {name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()}
+    return Result(run, table, reason, scores["metrics"], run.best_folder, more, intervals)
 
 
 def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:

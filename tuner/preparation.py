@@ -52,6 +52,8 @@ class Preparation:
     """The search space that the model was given; None where it was named."""
     plain: bool = False
     """Whether there is no search: see `plain`."""
+    validation: pa.Table | None = None
+    """The validation rows, with their texts, as `sources.read_split` has them."""
 
     @property
     def direction(self) -> Direction:
@@ -134,7 +136,7 @@ def _prepared(
 ) -> Preparation:
     from tuner.bases import load_base
     from tuner.cache import token_cache
-    from tuner.checks import check_rows
+    from tuner.checks import VALIDATION, check_rows
     from tuner.data import prepare_data
 
     task, splits = reading.task, reading.splits
@@ -158,7 +160,9 @@ def _prepared(
         cache=token_cache(),
     )
     notes = (*reading.notes, *_said(choice), *fit, *warnings, *data.notes)
-    return Preparation(settings, task, space, base, data, notes, choice)
+    return Preparation(
+        settings, task, space, base, data, notes, choice, validation=splits[VALIDATION]
+    )
 
 
 def reach_hub(settings: Settings, task: Draft) -> bool:

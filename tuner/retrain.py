@@ -55,13 +55,15 @@ def retrain(
     local: bool,
     check: Callable[[], None] = lambda: None,
     handover: str | None = None,
+    predictions: str | None = None,
 ) -> Trained:
     """Train `configuration` once more, on `materials.train`, and score `materials.selection` at the
-    end: `train` for a search's best. Raises SearchError when the training fails.
+    end: `train` for a search's best. The logits go to `predictions`, a file or a URI. Raises
+    SearchError when the training fails.
     """
     done = train(
         materials,
-        Order("retraining", configuration, rungs=1),
+        Order("retraining", configuration, rungs=1, predictions=predictions),
         layout,
         folder,
         watcher,

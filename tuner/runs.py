@@ -21,6 +21,9 @@ from tuner.errors import UserError, suggestion
 from tuner.shelves import Shelf, shelf, shortened, working_copy
 from tuner.stores import Store, is_uri, join, open_store
 
+EVALUATION = "evaluation.json"
+"""The final model's evaluation, beside it in `best/`. It holds texts of rows: it stays there."""
+
 LONGEST_NAME = 120
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FILES = ("run.yaml", "journal.jsonl")

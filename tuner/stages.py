@@ -13,6 +13,7 @@ from tuner.finalists import due, open_trials
 from tuner.identity import time_left
 from tuner.journal import Journal
 from tuner.leases import Lease
+from tuner.page.keeper import ReportPage
 from tuner.preparation import Preparation
 from tuner.progress import Watcher
 from tuner.runs import Run
@@ -114,6 +115,7 @@ def ledger_of(
             *watchers,
             LeaderboardFiles(run, preparation.direction, preparation.task.objective),
             job.tracking,
+            ReportPage(run),
         ),
         objective=preparation.task.objective,
         direction=preparation.direction,

@@ -18,6 +18,7 @@ from typing import Any
 from tuner.connections import without_credentials
 from tuner.errors import TunerError, UserError
 from tuner.hub import check_upload
+from tuner.runs import EVALUATION
 
 STALE = ("onnx/*", "*.safetensors", "*.safetensors.index.json")
 """What is removed from a repository when the model at hand has no such file: it would be of another
@@ -76,11 +77,14 @@ def destination(repository: str) -> Destination:
 
 
 def contents(folder: Path) -> list[Path]:
-    """The files of an exported model that are pushed: not those that are hidden."""
+    """The files of an exported model that are pushed: not those that are hidden, nor the
+    evaluation, which holds texts of rows that may not be everyone's."""
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(it.startswith(".") for it in path.relative_to(folder).parts)
+        if path.is_file()
+        and path != folder / EVALUATION
+        and not any(it.startswith(".") for it in path.relative_to(folder).parts)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,8 @@ from tuner.settings import Settings, parse_duration, read_run_file
 if TYPE_CHECKING:
     from tuner.leaderboard import Row
     from tuner.pipeline import Result
+
+NOTHING: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
 @app.command()
@@ -146,7 +149,7 @@ def _closing(result: Result) -> list[str]:
         facts = file.facts.get("data") or {}
         majority = (facts.get("majority") or {}).get("validation") or {}
         lines += [
-            f"validation {_scores(result.metrics)}, {how} on all training rows",
+            f"validation {_scores(result.metrics, result.intervals)}, {how} on all training rows",
             *(f"           {_scores(more)} on {split}" for split, more in result.more.items()),
             f"           {_scores(majority)} for always the majority class (or the mean)",
             f"model      {result.model_dir}",
@@ -163,5 +166,9 @@ def _over(best: Row) -> str:
     return f"; the best mean over {best.seeds} seeds" if best.seeds > 1 else ""
 
 
-def _scores(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+def _scores(
+    metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]] = NOTHING
+) -> str:
+    """Each metric with its value and, where it is known, its 95 % interval."""
+    bounds = {name: f" ({low:.4f} to {high:.4f})" for name, (low, high) in intervals.items()}
+    return ", ".join(f"{name} {value:.4f}{bounds.get(name, '')}" for name, value in metrics.items())

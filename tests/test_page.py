@@ -1,0 +1,261 @@
+"""A run's page without a browser: what stands on it, when it is written, that texts stay texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import pages
+from tests.journals import Told, drawn, journal_of, said
+from tuner.cli import run_guarded
+from tuner.headings import Heading
+from tuner.journal import History, Journal, read_history
+from tuner.leaderboard import rows
+from tuner.page.captions import captions
+from tuner.page.html import embedded
+from tuner.page.importance import Importance, importance
+from tuner.page.keeper import ReportPage, page_text
+from tuner.page.reading import read_report
+from tuner.page.report import CURVES, POINTS, Report, report
+from tuner.page.verdict import Final, verdict
+from tuner.runs import Run
+from tuner.spaces import load_space
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return pages.make_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Report:
+    return read_report(run)
+
+
+def test_the_verdict_names_winner_final_score_interval_and_cost(page: Report) -> None:
+    said = " ".join(page.verdict)
+    assert page.winner == pages.WINNER
+    assert said.startswith("t001 won: lr 3e-05")
+    final = page.final
+    assert final is not None
+    (metric,) = final.metrics
+    assert f"accuracy {metric.value:.4f} (95 % interval {metric.low:.4f} to" in said
+    assert "on 40 rows of the validation split, which had no part in the choice" in said
+    assert "12 trials (5 finished, 6 stopped, 1 failed)" in said
+
+
+def test_a_final_score_on_the_rows_that_chose_is_called_optimistic(run: Run) -> None:
+    table = rows(read_history(run.journal_file), "max")
+    about = Heading("r", "t", "accuracy", selected_on="validation", reason="complete")
+    said = verdict(table, about, read_history(run.journal_file), Final(0.8, 40, "validation"))
+    assert "this score is optimistic" in said[1]
+
+
+def test_ties_are_said_in_words(run: Run) -> None:
+    history = read_history(run.journal_file)
+    table = rows(history, "max")
+    about = Heading("r", "t", "accuracy", reason="complete")
+    tied = [dataclasses.replace(row, tied=row.rank == 2, worse=0.9) for row in table]
+    assert "cannot tell it apart from t005" in " ".join(verdict(tied, about, history, None))
+    apart = [dataclasses.replace(row, tied=False, worse=0.99) for row in table]
+    assert "Every other finished trial is worse" in " ".join(verdict(apart, about, history, None))
+
+
+def test_curves_hold_every_report_and_where_trials_were_stopped(page: Report) -> None:
+    curves = {curve.trial: curve for curve in page.curves}
+    assert len(curves) == len(pages.TRIALS)
+    assert curves["t001"].scores == [0.52, 0.7, 0.81]
+    assert curves["t001"].shares == [0.1111, 0.3333, 1.0]
+    assert curves["t003"].status == "stopped"
+    assert curves["t003"].shares[-1] == 0.3333
+    assert page.rungs == pytest.approx([1 / 9, 1 / 3, 1])
+    assert "Stopped by ASHA: 4 at 11 %, 2 at 33 %" in captions(page)["curves"]
+
+
+def test_the_best_so_far_never_falls_and_ends_at_the_winner(page: Report) -> None:
+    assert page.best.best == sorted(page.best.best)
+    assert page.best.seconds == sorted(page.best.seconds)
+    assert page.best.best[-1] == max(page.best.scores) == 0.81
+
+
+def test_slots_never_do_two_things_at_once_and_lost_work_is_kept(page: Report) -> None:
+    for slot in page.slots:
+        pieces = sorted((w.start, w.end) for w in page.work if w.slot == slot)
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(pieces))
+    assert [w.ended for w in page.work if w.trial == "t003"] == ["lost", "stopped"]
+    assert len(page.work) == len(pages.TRIALS) + 1
+
+
+def test_pauses_between_drivers_are_no_work(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        journal.append("session", planned=1, slots=1, time=1000.0)
+        drawn(journal, 0)
+        journal.append("taken", trial="t000", time=1010.0)
+        journal.append("session", planned=1, slots=1, time=9000.0)
+        journal.append("taken", trial="t000", time=9005.0)
+        journal.append("finished", **said("t000", 2, 0.7), time=9025.0)
+    pieces = read_history(tmp_path / "journal.jsonl").stints
+    assert [piece.ended for piece in pieces] == ["cut", "finished"]
+    assert pieces[1].end - pieces[0].start < pieces[0].start + 100
+    assert pieces[1].end - pieces[1].start == pytest.approx(20)
+
+
+def test_importance_is_optunas_and_warns_while_trials_are_few(run: Run) -> None:
+    found = importance(read_history(run.journal_file), load_space("small-models"), "max")
+    assert set(found.shares) <= {
+        "learning_rate",
+        "num_train_epochs",
+        "per_device_train_batch_size",
+    }
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert "noise" in found.note
+    few = journal_of(run.folder.parent / "few.jsonl", [Told(), Told()])
+    assert importance(few, load_space("small-models"), "max").note == (
+        "too few trials have finished (2) to tell"
+    )
+
+
+def test_a_learning_rate_gets_a_log_axis(page: Report) -> None:
+    axes = {axis.name: axis.log for axis in page.points.axes}
+    assert axes["learning_rate"]
+    assert not axes["num_train_epochs"]
+
+
+def test_texts_of_data_never_become_markup(run: Run) -> None:
+    text = page_text(run)
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)
+    assert found is not None
+    assert not set("<>&\u2028") & set(found[1])
+    data = json.loads(found[1])
+    assert data["run"] == pages.NAME
+    assert data["final"]["errors"][0]["texts"][0][1].endswith("<!--")
+    assert "<img" not in text.replace(found[0], "")
+    assert "{{7*7}}" in text  # and not 49
+
+
+def test_json_in_a_page_reads_back() -> None:
+    data = {"a": pages.MARKUP, "b": [1.5, None, True]}
+    assert json.loads(str(embedded(data))) == data
+
+
+def test_a_page_fetches_nothing_and_runs_its_own_scripts_only(run: Run) -> None:
+    text = page_text(run)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert "default-src &#39;none&#39;" in policy[1]
+    assert "unsafe-inline" not in policy[1].split("script-src")[1].split(";")[0]
+    assert not re.search(r'(?:src|href)="(?!#)[^"]*//', text)
+
+
+def test_a_page_of_ten_thousand_trials_draws_the_best_and_lists_them_all() -> None:
+    history = History()
+    history.apply({"event": "session", "planned": 10_000, "slots": 2, "time": 0.0})
+    for number in range(10_000):
+        name, value = f"t{number:03d}", 0.5 + number % 97 / 300
+        finished = number % 9 == 0
+        fresh = {"number": number, "configuration": {"learning_rate": 1e-5 * (1 + number)}}
+        history.apply({"event": "drawn", "trial": name, "time": 1.0, **fresh})
+        history.apply({"event": "taken", "trial": name, "time": 1.0 + number})
+        scored = said(name, 2 if finished else 0, value)
+        event = "finished" if finished else "stopped"
+        history.apply({"event": event, "time": 2.0 + number, **scored})
+    about = Heading("r", "t", "accuracy", reason="complete")
+    table = rows(history, "max")
+    page = report(about, table, history, importance=Importance(0), now=0.0)
+    assert len(page.curves) == CURVES
+    assert len(page.points.trials) == POINTS
+    assert len(page.grid.lines) == 10_000
+    assert "the best 500 of 10,000" in captions(page)["curves"]
+    assert len(str(embedded(page.plain_data()))) < 5_000_000
+
+
+def test_the_page_follows_a_search_and_costs_little(run: Run, tmp_path: Path) -> None:
+    going = Run(tmp_path / "going")
+    shutil.copytree(run.folder, going.folder)
+    history = read_history(going.journal_file)
+    watcher = ReportPage(going, every=3600)
+    record = history.records["t000"]
+    watcher.search_started(12, 2)
+    for _ in range(3):
+        watcher.event("report", record, history)
+    file = going.folder / "report.html"
+    while not file.exists():
+        time.sleep(0.01)
+    first = file.read_bytes()
+    assert b"Still running" in first
+    watcher.event("report", record, history)
+    watcher.search_ended("complete")
+    assert file.read_bytes() == first  # too soon for another
+
+
+def test_a_page_that_cannot_be_written_ends_no_search(run: Run, tmp_path: Path) -> None:
+    history = read_history(run.journal_file)
+    gone = Run(tmp_path / "gone")
+    watcher = ReportPage(gone, every=0.01)
+    watcher.event("report", history.records["t000"], history)
+    time.sleep(0.05)
+    watcher.search_ended("complete")
+    assert not gone.folder.exists()
+
+
+def test_the_command_writes_the_page_and_prints_where(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_guarded(["report", str(run.folder)]) == 0
+    assert Path(capsys.readouterr().out.strip()) == run.folder / "report.html"
+    other = tmp_path / "elsewhere" / "page.html"
+    assert run_guarded(["report", str(run.folder), "--output", str(other)]) == 0
+    assert "</html>" in other.read_text()[-20:]
+
+
+def test_a_run_whose_search_goes_on_says_so_and_asks_to_be_read_again(tmp_path: Path) -> None:
+    run = pages.make_run(tmp_path, "going")
+    run.journal_file.unlink()
+    shutil.rmtree(run.best_folder)
+    pages.tell(run.journal_file, ended=False)
+    text = page_text(run, live=True)
+    assert "The best so far is t001" in text
+    assert '<noscript><meta http-equiv="refresh" content="15' in text
+    over = page_text(run, live=False)
+    assert 'http-equiv="refresh"' not in over
+    assert "its driver is gone" in over
+
+
+def test_the_overview_lists_the_runs_and_leads_to_their_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages.make_run(tmp_path, "one")
+    pages.make_run(tmp_path, "two <b>")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.yaml").write_text("]")
+    assert run_guarded(["report", "one", "--storage", str(tmp_path)]) == 0
+    assert run_guarded(["report", "--all", "--storage", str(tmp_path)]) == 0
+    file = Path(capsys.readouterr().out.split()[-1])
+    assert file == tmp_path / "report.html"
+    text = file.read_text()
+    assert '<a href="one/report.html">one</a>' in text
+    assert "two <b>" not in text
+    assert "broken: run.yaml" in text
+    assert "0.8100" in text
+    assert len(text) < 100_000  # Plotly is not in it
+
+
+def test_what_goes_together_with_all_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = ["--storage", str(tmp_path)]
+    for words, complaint in (
+        (["--all", "one"], "pass one of"),
+        (["--task", "rte"], "goes with --all"),
+        (["--all", "--task", "rte"], "there is no run in"),
+    ):
+        assert run_guarded(["report", *words, *storage]) == 2
+        assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
