@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from tuner.connections import without_credentials
 from tuner.endings import Ending, of_trial
 from tuner.history import History, Record
-from tuner.stores import without_credentials
 
 PATIENCE = 60.0
 """Seconds for which the end of a run waits for a tracker that takes in nothing more."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuner.headings import Heading, duration
+from tuner.hyperparameters import SHORT
 from tuner.leaderboard import Row
-from tuner.rendering import SHORT, one_line, searched, value
+from tuner.rendering import one_line, searched, value
 
 Key = float | str | None
 

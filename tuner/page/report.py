@@ -14,13 +14,13 @@ from typing import Any
 from tuner.documents import finite
 from tuner.headings import Heading, heading_lines
 from tuner.history import History, Record
-from tuner.hyperparameters import EPOCHS, LEARNING_RATE, REDUCTION
+from tuner.hyperparameters import EPOCHS, LEARNING_RATE, REDUCTION, SHORT
 from tuner.leaderboard import Row
 from tuner.page.final import FinalModel
 from tuner.page.grid import Grid, grid, word
 from tuner.page.importance import Importance
 from tuner.page.verdict import Final, verdict
-from tuner.rendering import SHORT, one_line, searched
+from tuner.rendering import one_line, searched
 
 CURVES = 500
 POINTS = 2_000
