@@ -35,8 +35,9 @@ class Noting(Silent):
 
 def job_in(folder: Path) -> Job:
     preparation = SimpleNamespace(plain=True, direction="max", settings=Settings(task="rte"))
-    lease = SimpleNamespace(check=lambda: None)
-    return Job(Run(folder), cast(Any, lease), cast(Any, preparation), (), Noting())
+    lease: Any = SimpleNamespace(check=lambda: None)
+    untracked = cast(Any, None)
+    return Job(Run(folder), lease, cast(Any, preparation), (), Noting(), untracked)
 
 
 def notes(job: Job) -> list[str]:
