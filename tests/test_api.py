@@ -14,6 +14,7 @@ from tests.glue_files import write_mnli, write_rte
 from tuner import Settings, tune
 from tuner.answers import write_submission
 from tuner.errors import SearchError, UserError
+from tuner.eventfiles import has_events
 from tuner.history import History
 from tuner.identity import extended, time_left
 from tuner.inputs import row_index
@@ -185,6 +186,12 @@ def test_run_yaml_says_what_ran(honest):
     assert document["data"]["training_rows"] == 240
     assert document["space"]["start"]
     assert {"torch", "transformers", "ray", "optuna"} <= set(document["versions"])
+
+
+def test_tensorboard_has_every_trial_and_the_retrained_model(honest):
+    trials = [row.trial for row in honest.rows]
+    for name in [*trials, f"retrained-{honest.best.trial}"]:
+        assert has_events(honest.run.search_folder, name)
 
 
 def test_a_finished_trial_leaves_its_logits(honest):
