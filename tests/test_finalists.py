@@ -13,7 +13,7 @@ from tuner.errors import UserError
 from tuner.finalists import Finals, again, due
 from tuner.history import History
 from tuner.identity import extended
-from tuner.journal import Journal
+from tuner.journal import Journal, read_history
 from tuner.leaderboard import Row, best, rows
 from tuner.preparation import resolve
 from tuner.rendering import render
@@ -94,7 +94,7 @@ REPEATS = (
     ("t005", Told("failed", ())),
     ("t003", Told(values=(0.5, 0.6, 0.73), loss=0.5)),
     ("t002", Told("failed", (0.6,), error="out of memory")),
-    ("t005", Told("running", (0.6,))),
+    ("t005", Told("failed", (0.6,), error="out of memory")),
 )
 
 
@@ -122,6 +122,18 @@ def test_means_rank_first_and_runs_again_follow_their_trial_without_a_rank(path:
     assert (board[6].objective_mean, board[6].objective_sd, board[6].seeds) == (None, None, 1)
     assert best(board) == first
     assert first.hyperparameters["seed"] == 7, "the winner keeps its own seed"
+
+
+def test_means_count_only_once_all_finalists_have_run_again_as_often(path: Path) -> None:
+    journal_of(path, TRIALS[2:4])
+    with Journal.open(path) as journal:
+        journal.append("session", planned=2, slots=1, finalists=2, reseeds=1)
+    own = [row.trial for row in rows(read_history(path), "max")]
+    bad, good = Told(values=(0.1, 0.2, 0.3)), Told(values=(0.5, 0.9, 0.99))
+    half = repeated(path, (own[1], good))
+    assert [row.trial for row in rows(half, "max") if row.rank] == own
+    whole = repeated(path, (own[0], bad))
+    assert [row.trial for row in rows(whole, "max") if row.rank] == own[::-1]
 
 
 def test_equal_means_rank_by_the_mean_loss(path: Path) -> None:

@@ -96,6 +96,17 @@ def test_finalists_are_paid_for_by_trials_and_take_back_what_luck_promised(
     assert sum(o.promised for o in reseeded) < sum(o.promised for o in without)
 
 
+def test_a_configuration_that_finished_twice_counts_with_its_better_score(
+    replay: ModuleType,
+) -> None:
+    pool = pool_of(replay, noise=0.2)
+    trials = [trial for seeds in pool.trials for trial in seeds]
+    found = replay.best_of(pool, trials)
+    assert len(found) == len(pool.trials)
+    assert found[0].objective == max(trial.objective for trial in trials)
+    assert [t.objective for t in found] == sorted((t.objective for t in found), reverse=True)
+
+
 def test_the_nearest_configuration_of_the_pool_answers_for_what_optuna_draws(
     replay: ModuleType,
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_model_that_was_retrained_on_another_host_comes_through_the_store(
             Layout(slots=1, workers=1, cpus=1.0, gpus=0.0, threads=1),
             tmp_path / "here",
             Silent(),
+            run="r",
             local=False,
             handover=f"{storage}/.retrained",
         )

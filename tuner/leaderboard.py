@@ -160,7 +160,7 @@ def _row(
         status=_status(record),
         objective=_known(heard.objective),
         objective_se=told.se if told else None,
-        tied=told.worse < SURE if told and told.worse is not None else None,
+        tied=1 - SURE < told.worse < SURE if told and told.worse is not None else None,
         metrics={name: _known(value) for name, value in heard.metrics.items()},
         hyperparameters=record.configuration,
         progress=heard.progress,

@@ -34,6 +34,9 @@ FOLDER = ".plans"
 _MOMENTS = 2
 """Numbers that the optimizer keeps for every weight."""
 
+_PAGE = 3 * 2**20
+"""Bytes of report.html, most of them the charts' script; while it is rewritten there are two."""
+
 _TRIAL_FILES = 40_000
 """Bytes that a trial leaves in the journal, the leaderboard, the study and Tune's own files."""
 
@@ -282,7 +285,9 @@ def disk(preparation: Preparation, layout: Layout) -> Disk:
     checkpoints = slots * 2 * (1 + _MOMENTS) * model
     exported = model if settings.retrain else 0
     return Disk(
-        trials + max(checkpoints, 2 * exported), trials + exported, free_bytes(settings.storage)
+        trials + 2 * _PAGE + max(checkpoints, 2 * exported),
+        trials + _PAGE + exported,
+        free_bytes(settings.storage),
     )
 
 

@@ -54,10 +54,11 @@ class Entrant:
 def ranked(history: History, direction: Direction) -> list[Entrant]:
     """The finished configurations, best first.
 
-    Those that ran under several seeds come before those that ran once: they are ranked by the mean
-    objective over their seeds (the first trial's own included), equal ones by the mean loss, then
-    by the order of drawing. The others follow by their own objective and loss: the best of many
-    single scores owes a part of its lead to its seed, which a mean does not.
+    Once the finals are settled (`settled`), those that ran again under other seeds come first: they
+    are ranked by the mean objective over their seeds (the first trial's own included), equal ones
+    by the mean loss, then by the order of drawing. The others follow by their own objective and
+    loss: the best of many single scores owes a part of its lead to its seed, which a mean does not.
+    Until then all are ranked by their own, whichever of the runs under other seeds ended first.
     """
     # A list first: another thread may add a trial meanwhile.
     records = list(history.records.values())
@@ -69,16 +70,33 @@ def ranked(history: History, direction: Direction) -> list[Entrant]:
     ]
     sign = -1.0 if direction == "max" else 1.0
 
+    over = settled(entrants, history)
+
     def place(entrant: Entrant) -> tuple[float, ...]:
-        mean, loss = entrant.mean, entrant.loss
+        if over and entrant.repeats:
+            first, objective, loss = 0.0, entrant.mean, entrant.loss
+        else:
+            first, objective, loss = 1.0, _objective(entrant.record), _loss(entrant.record)
         return (
-            0.0 if entrant.seeds > 1 else 1.0,
-            math.inf if math.isnan(mean) else sign * mean,
+            first,
+            math.inf if math.isnan(objective) else sign * objective,
             math.inf if math.isnan(loss) else loss,
             entrant.record.number,
         )
 
     return sorted(entrants, key=place)
+
+
+def settled(entrants: Sequence[Entrant], history: History) -> bool:
+    """Whether the finalists can be compared by their means: all that were to run again have begun
+    equally many runs, and each of these has ended, also by a failure."""
+    finalists = [entrant for entrant in entrants if entrant.repeats]
+    wanted = max((session.finalists for session in history.sessions), default=0)
+    return (
+        len(finalists) >= min(wanted, len(entrants))
+        and len({len(entrant.repeats) for entrant in finalists}) == 1
+        and all(record.done for entrant in finalists for record in entrant.repeats)
+    )
 
 
 def by_own_score(history: History, direction: Direction) -> list[Record]:

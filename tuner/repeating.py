@@ -59,6 +59,8 @@ def again(settings: Settings, facts: Mapping[str, Any], record: Record) -> Comma
         "trials": 1,
         "budget": None,
         "scheduler": "none",
+        "finalists": 0,
+        "reseeds": 0,
         "slots": slots,  # which decides about the threads of each
         "retrain": False,
     }

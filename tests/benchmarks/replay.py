@@ -11,7 +11,8 @@ mean cost of a trial of the pool that is never stopped. A trial that the budget 
 not begun; those that run then run on.
 
 - **final**: the mean over the pool's seeds of the chosen configuration's score on the validation
-  rows, which no policy sees; median, and 10th and 90th percentile over the resamplings.
+  rows, which no policy sees (the seeds are those that a choice may have seen on other rows, which
+  favours finalists a little); median, and 10th and 90th percentile over the resamplings.
 - **regret**: by how much the pool's best configuration does better, in the mean.
 - **promised**: the score that the choice was made by, less the final one, in the mean: the winner's
   curse, and what the two sets of rows differ by.
@@ -251,8 +252,10 @@ def concluded(pool: Pool, played: Played, chosen: int, promised: float, more: fl
 
 def best_of(pool: Pool, trials: list[PoolTrial]) -> list[PoolTrial]:
     """Finished trials, best first; a configuration once."""
-    ordered = sorted(trials, key=lambda trial: -pool.sign * trial.objective)
-    return list({trial.configuration: trial for trial in reversed(ordered)}.values())[::-1]
+    best: dict[int, PoolTrial] = {}
+    for trial in sorted(trials, key=lambda trial: -pool.sign * trial.objective):
+        best.setdefault(trial.configuration, trial)
+    return list(best.values())
 
 
 def with_finalists(
@@ -330,15 +333,6 @@ def told_optuna(
 def nearest(pool: Pool, drawn: dict[str, Any]) -> int:
     """The configuration of the pool next to what was drawn, in shares of the space's widths."""
     return int(np.abs(pool.places - _place(drawn)).sum(axis=1).argmin())
-
-
-@functools.lru_cache(maxsize=16)
-def _grid(task: str, key: tuple[tuple[float, ...], ...]) -> Any:
-    return np.array(key)
-
-
-def _places(pool: Pool) -> Any:
-    return _grid(pool.task, tuple(tuple(_place(seeds[0].hyperparameters)) for seeds in pool.trials))
 
 
 def _place(hyperparameters: dict[str, Any]) -> list[float]:
