@@ -21,7 +21,7 @@ from tuner.leaderboard import rows
 from tuner.page.captions import captions
 from tuner.page.html import embedded
 from tuner.page.importance import Importance, importance
-from tuner.page.keeper import ReportPage, page_text
+from tuner.page.keeper import ReportPage, kept_page, page_text, write_page
 from tuner.page.reading import read_report
 from tuner.page.report import CURVES, POINTS, Report, report
 from tuner.page.verdict import Final, verdict
@@ -197,12 +197,26 @@ def test_the_page_follows_a_search_and_costs_little(run: Run, tmp_path: Path) ->
 
 def test_a_page_that_cannot_be_written_ends_no_search(run: Run, tmp_path: Path) -> None:
     history = read_history(run.journal_file)
-    gone = Run(tmp_path / "gone")
-    watcher = ReportPage(gone, every=0.01)
-    watcher.event("report", history.records["t000"], history)
-    time.sleep(0.05)
-    watcher.search_ended("complete")
-    assert not gone.folder.exists()
+    broken = shutil.copytree(run.folder, tmp_path / "broken")
+    (broken / "report.html").unlink(missing_ok=True)
+    (broken / "report.html").mkdir()  # a file cannot take its place
+    watcher = ReportPage(Run(broken), every=0.01)
+    with kept_page(Run(broken), lambda: True):
+        for _ in range(3):
+            watcher.event("report", history.records["t000"], history)
+            time.sleep(0.05)
+        watcher.search_ended("complete")
+    assert (broken / "report.html").is_dir()
+
+
+def test_whatever_an_error_says_can_be_written(tmp_path: Path) -> None:
+    run = pages.make_run(tmp_path, "odd")
+    with Journal.open(run.journal_file) as journal:
+        journal.append("drawn", trial="t900", number=900, configuration={"seed": 1})
+        journal.append("taken", trial="t900")
+        journal.append("failed", trial="t900", error="no such file: caf\udce9.csv")
+    file = write_page(run)
+    assert "no such file: caf" in file.read_text(encoding="utf-8")
 
 
 def test_the_command_writes_the_page_and_prints_where(

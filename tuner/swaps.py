@@ -38,13 +38,14 @@ def beside(final: Path, near: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def restore(final: Path) -> bool:
-    """Put back what was on its way out of `final` when a process was killed; whether there was any.
+def restore(final: Path, holding: str = "") -> bool:
+    """Put back what was on its way out of `final` when a process was killed, if it holds a file of
+    the name `holding` (empty: whatever it holds); whether there was any.
 
     Does nothing where `final` is there, or where it may not be written.
     """
     with contextlib.suppress(OSError):
-        if not final.exists() and _old(final).is_dir():
+        if not final.exists() and _old(final).is_dir() and (_old(final) / holding).exists():
             os.rename(_old(final), final)
             return True
     return False

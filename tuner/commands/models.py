@@ -228,7 +228,7 @@ def exported(which: str, storage: str) -> tuple[Path, Data]:
     from tuner.swaps import restore
 
     folder = Path(os.path.expanduser(which))
-    restore(folder)
+    restore(folder, "config.json")  # another one's folder may have such a name
     if os.path.isfile(folder / "config.json"):
         return folder, None
     run = find_run(storage, which)

@@ -38,8 +38,10 @@ def report(
         raise UserError(f"pass one of --all and {run}: which runs the page is of")
     if task is not None and not every:
         raise UserError(f"--task {task} goes with --all; leave it out, or add --all")
-    if output is not None and output.is_dir():
-        raise UserError(f"--output {output} is a folder; pass the name of a file")
+    if output is not None:
+        from tuner.answers import check_output
+
+        check_output(output, (".html",))
     file = _overview(storage, task, output) if every else _page(storage, run, output)
     print(file)
     if show:

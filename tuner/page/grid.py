@@ -134,8 +134,8 @@ def _done(row: Row) -> _Cell:
 
 def _hyperparameter(row: Row, name: str) -> _Cell:
     given = row.hyperparameters.get(name)
-    key = float(given) if isinstance(given, int | float) else given
-    return value(name, given), key
+    shown = value(name, given)
+    return shown, float(given) if isinstance(given, int | float) else shown or None
 
 
 def _time(row: Row) -> _Cell:
@@ -146,4 +146,5 @@ def _time(row: Row) -> _Cell:
 def _said(row: Row) -> _Cell:
     seeded = f"{row.reseed_of} under another seed" if row.reseed_of else None
     text = "; ".join(said for said in (row.error, row.warning, seeded) if said)
-    return one_line(text, _LONGEST), text[:_LONGEST] or None
+    shown = one_line(text, _LONGEST)
+    return shown, shown or None

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.documents import write_text
-from tuner.errors import TunerError
 from tuner.history import History, Record
 from tuner.page.captions import captions
 from tuner.page.html import render
@@ -31,6 +30,9 @@ EVERY_IN_A_STORE = 60.0
 
 ROWS = 200
 """So many rows of the table stand on the page itself; its script shows the others."""
+
+_PATIENCE = 60.0
+"""Seconds for which the end of a search waits for the page that is being written."""
 
 _SHARE = 0.02
 """So much of the time goes into writing pages at most."""
@@ -67,7 +69,7 @@ class ReportPage:
         self._every = every or (EVERY if run.uri is None else EVERY_IN_A_STORE)
         self._changed = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="report", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def note(self, text: str) -> None:
         """Nothing: a note is not on the page."""
@@ -78,15 +80,16 @@ class ReportPage:
     def event(self, name: str, record: Record, history: History) -> None:
         """Have the page written when the last writing is long enough ago."""
         self._changed.set()
-        if not self._thread.is_alive() and not self._ended.is_set():
+        if self._thread is None and not self._ended.is_set():
+            self._thread = threading.Thread(target=self._keep, name="report", daemon=True)
             self._thread.start()
 
     def search_ended(self, reason: str) -> None:
         """Stop: what has not been written is written at the end of the run."""
         self._ended.set()
         self._changed.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
 
     def _keep(self) -> None:
         while True:
@@ -111,8 +114,8 @@ def kept_page(run: Run, ours: Callable[[], bool]) -> Iterator[None]:
 
 
 def _write(run: Run, live: bool) -> None:
-    # The journal is the run: a page that can be made anew must not end it.
+    # The journal is the run: a page that can be made anew must not end it, whatever is wrong.
     if not run.exists:
         return
-    with contextlib.suppress(OSError, TunerError, RuntimeError):
+    with contextlib.suppress(Exception):
         write_page(run, None, live)
