@@ -89,13 +89,13 @@ def ranked(history: History, direction: Direction) -> list[Entrant]:
 
 def settled(entrants: Sequence[Entrant], history: History) -> bool:
     """Whether the finalists can be compared by their means: all that were to run again have begun
-    equally many runs, and each of these has ended, also by a failure."""
+    all of their runs, and each of these has ended, also by a failure."""
     finalists = [entrant for entrant in entrants if entrant.repeats]
     wanted = max((session.finalists for session in history.sessions), default=0)
-    return (
-        len(finalists) >= min(wanted, len(entrants))
-        and len({len(entrant.repeats) for entrant in finalists}) == 1
-        and all(record.done for entrant in finalists for record in entrant.repeats)
+    runs = max((session.reseeds for session in history.sessions), default=0)
+    return len(finalists) >= min(wanted, len(entrants)) and all(
+        len(entrant.repeats) >= runs and all(record.done for record in entrant.repeats)
+        for entrant in finalists
     )
 
 
