@@ -273,3 +273,13 @@ def test_what_goes_together_with_all_is_said(
         assert run_guarded(["report", *words, *storage]) == 2
         assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_driver_of_a_run_in_a_store_keeps_the_files_that_are_not_there_yet(
+    run: Run, tmp_path: Path
+) -> None:
+    here = shutil.copytree(run.folder, tmp_path / "here")
+    (tmp_path / "store").mkdir()
+    write_page(Run(here, (tmp_path / "store" / "here").as_uri()), live=False)
+    assert (here / "best" / "metrics.json").exists()
+    assert (here / "report.html").exists()
