@@ -32,11 +32,12 @@ def read_report(run: Run, live: bool | None = None) -> Report:
     on (`live`), and has the newest files itself; others leave both to be found out."""
     seen = view(run)
     if live is not None:
-        # What its store does not have yet must not go from the driver's own folder.
-        seen = replace(seen, live=live, run=Run(run.folder))
-    scores = _scores(seen)
+        seen = replace(seen, live=live)
+    # What its store does not have yet must not go from the driver's own folder.
+    files = run if live is None else Run(run.folder)
+    scores = _scores(seen, files)
     evaluation = None
-    if scores is not None and bring(seen.run, f"{run.best_folder.name}/{EVALUATION}"):
+    if scores is not None and bring(files, f"{run.best_folder.name}/{EVALUATION}"):
         evaluation = read_evaluation(run.best_folder)
     columns = tuple((seen.facts.get("task") or {}).get("text_columns") or ())
     return report(
