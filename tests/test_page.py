@@ -25,7 +25,7 @@ from tuner.page.keeper import ReportPage, kept_page, page_text, write_page
 from tuner.page.reading import read_report
 from tuner.page.report import CURVES, POINTS, Report, report
 from tuner.page.verdict import Final, verdict
-from tuner.runs import Run
+from tuner.runs import Run, driven
 from tuner.spaces import load_space
 
 
@@ -276,10 +276,12 @@ def test_what_goes_together_with_all_is_said(
 
 
 def test_the_driver_of_a_run_in_a_store_keeps_the_files_that_are_not_there_yet(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = shutil.copytree(run.folder, tmp_path / "here")
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     (tmp_path / "store").mkdir()
-    write_page(Run(here, (tmp_path / "store" / "here").as_uri()), live=False)
+    mine = driven(Run(tmp_path, (tmp_path / "store" / "here").as_uri()))
+    here = shutil.copytree(run.folder, mine.folder)
+    write_page(mine, live=False)
     assert (here / "best" / "metrics.json").exists()
     assert (here / "report.html").exists()

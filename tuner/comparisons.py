@@ -22,7 +22,7 @@ from tuner.connections import at_once
 from tuner.errors import TunerError
 from tuner.history import Direction, History
 from tuner.ranking import Entrant, ranked, seed_variance
-from tuner.runs import Run, bring, driven
+from tuner.runs import Run, bring
 from tuner.stores import Store
 
 if TYPE_CHECKING:
@@ -163,11 +163,7 @@ def kept_comparisons(run: Run, objective: str) -> Comparisons:
     objective. Of a run in a store the file is brought down first."""
     empty = Comparisons(objective)
     try:
-        # The driver's own copy is the newest.
-        if run.uri is not None and (
-            run.folder != driven(run).folder or not run.comparisons_file.exists()
-        ):
-            bring(run, run.comparisons_file.name)
+        bring(run, run.comparisons_file.name)
         said = json.loads(run.comparisons_file.read_bytes())
         if said["objective"] != objective:
             return empty

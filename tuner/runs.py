@@ -284,10 +284,15 @@ def _no_run(run: Run) -> UserError:
 
 
 def bring(run: Run, name: str) -> bool:
-    """Have the file or the folder `name` of the run at hand; False when it has none."""
-    if run.store is not None:
-        return run.store.refresh(name, run.folder / name)
-    return (run.folder / name).exists()
+    """Have the file or the folder `name` of the run at hand; False when it has none.
+
+    What lies in a driver's own copy of a run in a store is the newest there is, and stays: the
+    store may not have it yet.
+    """
+    here, store = run.folder / name, run.store
+    if store is None or (run.folder == driven(run).folder and here.exists()):
+        return here.exists()
+    return store.refresh(name, here)
 
 
 def driven(run: Run) -> Run:

@@ -29,15 +29,13 @@ _RUNGS = 3
 
 def read_report(run: Run, live: bool | None = None) -> Report:
     """The page of a run as it stands now, as far as it can be read. Its driver says whether it goes
-    on (`live`), and has the newest files itself; others leave both to be found out."""
+    on (`live`); others leave that to be found out."""
     seen = view(run)
     if live is not None:
         seen = replace(seen, live=live)
-    # What its store does not have yet must not go from the driver's own folder.
-    files = run if live is None else Run(run.folder)
-    scores = _scores(seen, files)
+    scores = _scores(seen)
     evaluation = None
-    if scores is not None and bring(files, f"{run.best_folder.name}/{EVALUATION}"):
+    if scores is not None and bring(run, f"{run.best_folder.name}/{EVALUATION}"):
         evaluation = read_evaluation(run.best_folder)
     columns = tuple((seen.facts.get("task") or {}).get("text_columns") or ())
     return report(
@@ -52,14 +50,14 @@ def read_report(run: Run, live: bool | None = None) -> Report:
     )
 
 
-def _scores(seen: View, run: Run) -> dict[str, Any] | None:
+def _scores(seen: View) -> dict[str, Any] | None:
     """The final model's scores; None where there is none, or it is an earlier winner's."""
     winner = best(seen.rows)
     if winner is None:
         return None
-    bring(run, f"{run.best_folder.name}/metrics.json")
+    bring(seen.run, f"{seen.run.best_folder.name}/metrics.json")
     with contextlib.suppress(UserError):
-        scores = scores_of(run.best_folder)
+        scores = scores_of(seen.run.best_folder)
         if scores.get("hyperparameters") == winner.hyperparameters:
             return scores
     return None
