@@ -64,7 +64,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Run:
         Told("stopped", (0.5,)),
     ]
     journal_of(run.journal_file, [ends[number % 3] for number in range(1000)])
-    of = {f"t{n:03d}": Comparison(0.01, 0.68, 0.72, n / 1000) for n in range(0, 1000, 3)}
+    of = {f"t{n:03d}": Comparison(0.01, 0.68, 0.72, 0.5 + n / 2000) for n in range(0, 1000, 3)}
     write_comparisons(run, Comparisons("accuracy", "t000", {}, of))
     return run
 
