@@ -13,8 +13,9 @@ from tests.exported import export_tiny
 from tuner import predict as module
 from tuner.demo import demo_rows
 from tuner.errors import UserError
-from tuner.predict import predict, read_classifier, scores_of, task_of
+from tuner.predict import predict, read_classifier, task_of
 from tuner.tasks import find_task
+from tuner.views import scores_of
 
 DEMO = find_task("demo")
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.documents import finite
 from tuner.errors import UserError
-from tuner.leaderboard import Row, csv_of, to_json
+from tuner.leaderboard import ORDER, Row, csv_of, to_json
 from tuner.leaderboard import columns as flat_columns
 from tuner.ordering import ordered, picked_json, picks, table_of
 from tuner.overview import COLUMNS, COST, Entry, entry_of, sheet
+from tuner.overview import plain as plain_entry
 from tuner.rendering import Column, chosen, one_line, status
 from tuner.rendering import sheet as rows_sheet
 from tuner.sheets import Head, Sheet, escaped, fitted, markdown, page
@@ -147,8 +148,7 @@ def _merged(names: Sequence[str], views: Sequence[View]) -> list[Merged]:
     ranked.sort(key=lambda row: (sign * _score(row, sign), _or_most(row.loss)))
     again = [replace(row, rank=place) for place, row in enumerate(ranked, start=1)]
     rest = [row for row in rows if row.rank is None]
-    order = ("finished", "stopped", "failed", "running")
-    rest.sort(key=lambda row: order.index(row.status))
+    rest.sort(key=lambda row: ORDER.index(row.status))
     return again + rest
 
 
@@ -184,10 +184,10 @@ def render(
         body = picked_json(shown, wanted) if wanted else None
         return json.dumps(_plain(found, shown, body), allow_nan=False, indent=1) + "\n"
     usual = chosen(shown, found.views[0].heading, wanted)
-    words = {n: status(view.heading) for n, view in zip(found.names, found.views, strict=True)}
+    abouts = {n: view.heading for n, view in zip(found.names, found.views, strict=True)}
 
     def told(row: Row) -> str:
-        return words[_run(row)](row)
+        return status(row, abouts[_run(row)])
 
     usual = [replace(it, text=told) if it.name == "status" else it for it in usual]
     if not wanted:
@@ -252,9 +252,8 @@ def _plain(found: Comparison, shown: Sequence[Merged], body: str | None) -> Any:
         if body is not None
         else [{"run": row.run, **item} for row, item in zip(shown, to_json(shown), strict=True)]
     )
-    runs = [{**asdict(entry), "troubles": list(entry.troubles)} for entry in found.entries]
     told = {
-        "runs": runs,
+        "runs": [plain_entry(entry) for entry in found.entries],
         "differences": {
             key: dict(zip(found.names, values, strict=True))
             for key, values in found.differences.items()

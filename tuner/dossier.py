@@ -13,7 +13,7 @@ from typing import Any
 from tuner.curves import ASCII, Marks, bar, draw
 from tuner.documents import finite
 from tuner.errors import UserError
-from tuner.headings import duration, percent
+from tuner.headings import bounds, decimals, duration, mean_and_sd, percent
 from tuner.hyperparameters import SHORT
 from tuner.journal import DONE, Record, Score, read_events
 from tuner.leaderboard import Row, to_json
@@ -154,9 +154,8 @@ def _head(found: Dossier) -> list[str]:
     start = ", a start point" if row.start_point else ""
     said = [f"{row.trial} of {view.run.name}: {status}{place}{start}"]
     if row.objective is not None:
-        interval = ""
-        if row.objective_low is not None and row.objective_high is not None:
-            interval = f" (95 % interval {row.objective_low:.4f} to {row.objective_high:.4f})"
+        within = bounds(row.objective_low, row.objective_high)
+        interval = f" (95 % interval {within})" if within else ""
         done = "" if row.progress == 1 else f" after {percent(row.progress, 1)} of its schedule"
         said.append(f"{view.objective} {row.objective:.4f}{interval}{done}")
     if row.tied:
@@ -164,8 +163,8 @@ def _head(found: Dossier) -> list[str]:
     elif row.worse is not None:
         said.append(f"really worse than the leader with a probability of {row.worse:.2f}")
     if row.objective_mean is not None and row.seeds > 1:
-        spread = "" if row.objective_sd is None else f" ± {row.objective_sd:.4f}"
-        said.append(f"{row.objective_mean:.4f}{spread} over {row.seeds} seeds")
+        mean = mean_and_sd(row.objective_mean, row.objective_sd)
+        said.append(f"{mean} over {row.seeds} seeds")
     if row.reseed_of:
         said.append(f"the configuration of {row.reseed_of} under another seed")
     return said + [f"Not whole: {trouble}" for trouble in view.troubles]
@@ -200,19 +199,15 @@ def _scores(found: Dossier, width: int) -> list[str]:
         [
             percent(score.progress, 1),
             f"{score.step}/{score.total_steps}",
-            *(_decimals(score.metrics.get(name)) for name in metrics),
-            _decimals(score.loss),
-            _decimals(score.train_loss),
+            *(decimals(score.metrics.get(name)) for name in metrics),
+            decimals(score.loss),
+            decimals(score.train_loss),
             f"{score.total_seconds:.1f} s",
         ]
         for score in scores
     ]
     shown, _ = fitted(Sheet(heads, rows), width - 2)
     return ["its scores", *(f"  {line}" for line in plain(shown).splitlines()), ""]
-
-
-def _decimals(number: float | None) -> str:
-    return "" if number is None or number != number else f"{number:.4f}"
 
 
 def _curve(found: Dossier, width: int, marks: Marks) -> list[str]:

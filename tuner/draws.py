@@ -64,7 +64,6 @@ class Draws:
         self._resamples = resamples
         self._values: dict[str, Array] = {}
         self._rows: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
 
     def take(self, predictions: Mapping[str, Predictions]) -> None:
         """Draw for trials; those whose logits do not fit the objective are passed over."""
@@ -86,7 +85,7 @@ class Draws:
             for name, values in found.items():
                 # Hundreds of trials are kept; equal scores stay equal.
                 self._values[name] = values.astype(np.float32)
-                self._rows[name], self._counts[name] = rows, len(labels)
+                self._rows[name] = rows
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -106,7 +105,3 @@ class Draws:
     def paired(self, *names: str) -> bool:
         """Whether the trials scored the same rows with the same labels."""
         return len({self._rows.get(name) for name in names}) == 1
-
-    def rows(self, name: str) -> int | None:
-        """How many rows a trial scored."""
-        return self._counts.get(name)

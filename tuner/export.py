@@ -23,7 +23,7 @@ from tuner.documents import write_json, write_text
 from tuner.evaluation import Evaluation
 from tuner.hyperparameters import Configuration
 from tuner.models import label_maps
-from tuner.runs import EVALUATION, Run
+from tuner.runs import EVALUATION, SCORES, Run
 from tuner.swaps import beside, clear
 from tuner.tasks import Task
 
@@ -76,7 +76,7 @@ def export_model(
             told = evaluation.plain()
             scores["intervals"] = told["intervals"]
             write_json(fresh / EVALUATION, told)
-        write_json(fresh / "metrics.json", scores)
+        write_json(fresh / SCORES, scores)
         text = model_card(
             run.name, task, metrics, rows, split, hyperparameters, card, max_length, more
         )

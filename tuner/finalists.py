@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tuner.history import Direction, History
 from tuner.hyperparameters import SEED, Configuration
-from tuner.ranking import by_own_score
+from tuner.ranking import by_own_score, repeats
 
 _SEEDS = 10_000
 """Seeds are drawn below this: short enough to be read."""
@@ -52,16 +52,13 @@ def due(history: History, direction: Direction, finals: Finals) -> list[str]:
     """
     if not finals.trials:
         return []
-    had: dict[str, int] = {}
-    for record in list(history.records.values()):
-        if record.reseed_of is not None:
-            had[record.reseed_of] = had.get(record.reseed_of, 0) + 1
+    had = repeats(list(history.records.values()))
     best = by_own_score(history, direction)[: finals.finalists]
     return [
         record.name
         for repeat in range(finals.reseeds)
         for record in best
-        if had.get(record.name, 0) <= repeat
+        if len(had.get(record.name, ())) <= repeat
     ]
 
 
@@ -71,7 +68,7 @@ def again(history: History, name: str, finals: Finals) -> Configuration:
     The seed follows from the run's, the trial and how often it has run again.
     """
     original = history.records[name]
-    runs = [r for r in history.records.values() if r.reseed_of == name]
+    runs = repeats(list(history.records.values())).get(name, [])
     used = {original.configuration.get(SEED), *(run.configuration.get(SEED) for run in runs)}
     draws = random.Random(f"{finals.seed}:{name}:{len(runs) + 1}:reseed")
     seed = draws.randrange(_SEEDS)

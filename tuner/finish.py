@@ -23,11 +23,11 @@ from tuner.journal import Journal, read_history
 from tuner.keeping import check_room_left
 from tuner.leaderboard import Row, rows
 from tuner.plan import model_bytes
-from tuner.predict import scores_of
 from tuner.provenance import versions
 from tuner.runs import Run
 from tuner.stages import Job, ledger_of
 from tuner.swaps import restore
+from tuner.views import scores_of
 
 if TYPE_CHECKING:
     from tuner.ledger import Reason

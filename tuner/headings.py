@@ -98,6 +98,21 @@ def heading(
     )
 
 
+def decimals(number: float | None) -> str:
+    """A score or a loss in four decimals; empty where it is not known."""
+    return "" if number is None or math.isnan(number) else f"{number:.4f}"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """An interval, `0.7580 to 0.7784`; empty where it is not known."""
+    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def mean_and_sd(mean: float, sd: float | None) -> str:
+    """`0.7682 ± 0.0103`; the mean alone where there is no spread."""
+    return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: `0.4 s`, `8 s`, `4 min`, `2 h 10 min`."""
     if 0 < seconds < 9.95:

@@ -188,7 +188,7 @@ def _row(
 
 
 _FIELDS = tuple(field.name for field in fields(Row))
-_NESTED = {"metrics": "metric", "hyperparameters": "hyperparameter"}
+NESTED = {"metrics": "metric", "hyperparameters": "hyperparameter"}
 
 
 def to_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -198,8 +198,13 @@ def to_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def json_text(rows: Iterable[Row]) -> str:
     """`to_json` as text, a row a line."""
+    return json_of(to_json(rows))
+
+
+def json_of(items: Iterable[Mapping[str, Any]]) -> str:
+    """Plain data as a JSON list, an item a line."""
     encode = json.JSONEncoder(allow_nan=False).encode
-    body = ",\n ".join(map(encode, to_json(rows)))
+    body = ",\n ".join(map(encode, items))
     return f"[{body}]\n"
 
 
@@ -209,11 +214,11 @@ def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {}
     for name in _FIELDS:
         values = [getattr(row, name) for row in rows]
-        if name not in _NESTED:
+        if name not in NESTED:
             table[name] = values
             continue
         for key in dict.fromkeys(key for value in values for key in value):
-            table[f"{_NESTED[name]}.{key}"] = [value.get(key) for value in values]
+            table[f"{NESTED[name]}.{key}"] = [value.get(key) for value in values]
     return table
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from tuner import documents
 from tuner.connections import patiently
 from tuner.errors import TunerError, UserError
-from tuner.runs import Run, driven
+from tuner.runs import SCORES, Run, driven
 from tuner.shelves import make_copy_folder
 from tuner.stores import Store, is_same
 
@@ -41,7 +41,7 @@ PATIENCE = 120.0
 _LOOK = 0.2
 _JOURNAL = "journal.jsonl"
 _BEST = "best/"
-_SCORES = "best/metrics.json"
+_SCORES = f"{_BEST}{SCORES}"
 """The last file of an exported model to appear: who sees it sees all of the model."""
 _THEIRS = ("checkpoints", "predictions", "logs")
 """Folders into which those who train write, in the store itself."""

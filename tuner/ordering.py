@@ -5,7 +5,6 @@ Knows nothing of how rows look.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -13,12 +12,10 @@ from typing import Any, TypeVar
 
 from tuner.errors import UserError, suggestion
 from tuner.hyperparameters import SHORT
-from tuner.leaderboard import Row, csv_of
+from tuner.leaderboard import NESTED, Row, csv_of, json_of
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 Item = TypeVar("Item")
-
-_NESTED = {"metric": "metrics", "hyperparameter": "hyperparameters"}
 
 SHOWN = {
     "progress": "done",
@@ -87,7 +84,7 @@ def ordered(rows: Sequence[AnyRow], by: str | None, objective: str) -> list[AnyR
         return list(rows)
     name = by.strip()
     column = pick(name.removeprefix("-"), rows, objective)
-    if column.inner is None and column.field in _NESTED.values():
+    if column.inner is None and column.field in NESTED:
         one = next((name for row in rows for name in getattr(row, column.field)), "learning_rate")
         raise UserError(f"--sort {name}: holds several values; name one of them, such as {one}")
     return by_value(rows, column.of, name.startswith("-"))
@@ -111,9 +108,7 @@ def _place(value: Any) -> tuple[Any, ...]:
 
 def picked_json(rows: Iterable[Row], columns: Sequence[Pick]) -> str:
     """The rows as a JSON list, a row a line, with these keys alone; one metric is in `metrics`."""
-    encode = json.JSONEncoder(allow_nan=False).encode
-    body = ",\n ".join(encode(_plain(row, columns)) for row in rows)
-    return f"[{body}]\n"
+    return json_of(_plain(row, columns) for row in rows)
 
 
 def _plain(row: Row, columns: Sequence[Pick]) -> dict[str, Any]:
@@ -136,12 +131,11 @@ def picked_csv(rows: Sequence[Row], columns: Sequence[Pick]) -> str:
 
 def table_of(rows: Sequence[Row], columns: Sequence[Pick]) -> dict[str, list[Any]]:
     """Flat columns by CSV's names for them."""
-    prefixes = {field: prefix for prefix, field in _NESTED.items()}
     table: dict[str, list[Any]] = {}
     for column in spread(rows, columns):
         name = column.field
         if column.inner is not None:
-            name = f"{prefixes[name]}.{column.inner}"
+            name = f"{NESTED[name]}.{column.inner}"
         table[name] = [column.of(row) for row in rows]
     return table
 
@@ -150,7 +144,7 @@ def spread(rows: Sequence[Row], columns: Iterable[Pick]) -> list[Pick]:
     """The columns with each of the metrics and hyperparameters by itself."""
     found: list[Pick] = []
     for column in columns:
-        if column.inner is None and column.field in _NESTED.values():
+        if column.inner is None and column.field in NESTED:
             names = dict.fromkeys(name for row in rows for name in getattr(row, column.field))
             found += [Pick(column.field, name) for name in names]
         else:

@@ -5,7 +5,6 @@ Reads what little that takes; a run that is damaged is listed with what is wrong
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +14,16 @@ from typing import Any
 from tuner.connections import at_once
 from tuner.documents import finite
 from tuner.errors import TunerError, UserError, suggestion
-from tuner.headings import duration
+from tuner.headings import bounds, decimals, duration
 from tuner.hyperparameters import EPOCHS
-from tuner.leaderboard import Row, best, csv_of
+from tuner.leaderboard import Row, best, csv_of, json_of
 from tuner.ordering import by_value
 from tuner.rendering import one_line
-from tuner.runs import Run, bring, list_runs
+from tuner.runs import SCORES, Run, bring, list_runs
 from tuner.sheets import Head, Sheet, escaped, markdown, page, text
 from tuner.standing import standing
 from tuner.tasks import DIRECTIONS
-from tuner.views import View, view
-
-SCORES = "best/metrics.json"
-"""The scores of the exported model, in a run's folder."""
+from tuner.views import View, scores_of, view
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,10 @@ def entry_of(seen: View) -> Entry:
 
 def leader(seen: View) -> Row | None:
     """The winner; while no trial has finished, the one that is ahead."""
+    if (winner := best(seen.rows)) is not None:
+        return winner
     ahead = standing(seen.history, seen.direction).best
-    return best(seen.rows) or next((row for row in seen.rows if row.trial == ahead), None)
+    return next((row for row in seen.rows if row.trial == ahead), None)
 
 
 def _status(seen: View) -> str:
@@ -162,14 +160,14 @@ def _device(facts: Mapping[str, Any]) -> str | None:
 
 def _final(seen: View) -> tuple[float | None, str | None]:
     """The exported model's score, and what is wrong with the file that holds it."""
-    if not bring(seen.run, SCORES):
+    place = f"{seen.run.best_folder.name}/{SCORES}"
+    if not bring(seen.run, place):
         return None, None
     try:
-        said = json.loads((seen.run.folder / SCORES).read_text(encoding="utf-8"))
-        value = said["metrics"].get(seen.objective)
+        value = scores_of(seen.run.best_folder)["metrics"].get(seen.objective)
         return (None if value is None else float(value)), None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None, f"{SCORES} cannot be read"
+    except (UserError, ValueError, TypeError, AttributeError):
+        return None, f"{place} cannot be read"
 
 
 @dataclass(frozen=True)
@@ -179,15 +177,6 @@ class Column:
     field: str
     head: Head
     text: Callable[[Entry], str]
-
-
-def _decimals(number: float | None) -> str:
-    return "" if number is None else f"{number:.4f}"
-
-
-def _interval(entry: Entry) -> str:
-    known = entry.low is not None and entry.high is not None
-    return f"{entry.low:.4f} to {entry.high:.4f}" if known else ""
 
 
 def _date(entry: Entry) -> str:
@@ -209,9 +198,9 @@ COLUMNS = (
     Column("status", Head("status"), _text("status")),
     Column("trial", Head("trial", spare=4), _text("trial")),
     Column("objective", Head("metric", spare=1), _text("objective")),
-    Column("score", Head("score", True), lambda entry: _decimals(entry.score)),
-    Column("low", Head("95 % interval", spare=2), _interval),
-    Column("final", Head("final", True), lambda entry: _decimals(entry.final)),
+    Column("score", Head("score", True), lambda entry: decimals(entry.score)),
+    Column("low", Head("95 % interval", spare=2), lambda entry: bounds(entry.low, entry.high)),
+    Column("final", Head("final", True), lambda entry: decimals(entry.final)),
     Column("done", Head("trials", True), lambda entry: f"{entry.done}/{entry.planned}"),
     Column("seconds", Head("time", True, 1), lambda entry: duration(entry.seconds)),
     Column("device", Head("device", spare=3), _text("device")),
@@ -282,7 +271,7 @@ def render(
         if names is not None:
             data = [{column.field: item[column.field] for column in listed} for item in data]
         if form == "json":
-            return f"[{(',' + chr(10) + ' ').join(json.dumps(item) for item in data)}]\n"
+            return json_of(data)
         keys = [column.field for column in listed] if names else [f.name for f in fields(Entry)]
         table = {key: [item[key] for item in data] for key in keys}
         if "troubles" in table:

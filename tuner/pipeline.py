@@ -24,7 +24,6 @@ from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
 from tuner.page.keeper import kept_page
 from tuner.plan import disk, expected, model_bytes, slots_on
-from tuner.predict import scores_of
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
@@ -32,6 +31,7 @@ from tuner.settings import Settings, default_storage, read_run_file, write_run_f
 from tuner.stages import Job
 from tuner.trackers import check_installed, trackers_of
 from tuner.tracking import Tracking
+from tuner.views import scores_of
 
 if TYPE_CHECKING:
     import pandas as pd

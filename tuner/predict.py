@@ -61,18 +61,6 @@ def task_of(folder: Path) -> Task:
         ) from error
 
 
-def scores_of(folder: Path) -> dict[str, Any]:
-    """What metrics.json says of the exported model in `folder`. Raises UserError without one."""
-    try:
-        scores: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        scores["metrics"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{folder}: has no scores (metrics.json); pass a run, or the best/ that tuner wrote"
-        ) from error
-    return scores
-
-
 def predict(folder: Path, task: Task, table: pa.Table, batch_size: int = 64) -> Logits:
     """The logits of the model in `folder`: `read_classifier` and `Classifier.logits` in one."""
     return read_classifier(folder).logits(task, table, batch_size=batch_size)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tuner.errors import UserError, suggestion
-from tuner.headings import TIED, Heading, heading_lines
+from tuner.headings import TIED, Heading, decimals, heading_lines, mean_and_sd
 from tuner.hyperparameters import LEARNING_RATE, SHORT, Value
 from tuner.leaderboard import Row, csv_text, json_text
 from tuner.ordering import SHOWN, Pick, picked_csv, picked_json, picks, spread
@@ -63,9 +63,9 @@ def columns(rows: Sequence[Row], about: Heading) -> list[Column]:
     shown = [
         Column("rank", True, lambda row: str(row.rank or "")),
         Column("trial", False, _trial),
-        Column("status", False, status(about)),
+        Column("status", False, lambda row: status(row, about)),
         *_seeds(rows),
-        Column(about.objective, True, lambda row: _decimals(row.objective)),
+        Column(about.objective, True, lambda row: decimals(row.objective)),
         *_errors(rows),
         *(Column(name, True, _metric(name), spare=3) for name in metrics),
         Column("done", True, lambda row: f"{100 * row.progress:.0f} %" if row.begun else ""),
@@ -103,48 +103,41 @@ def _seeds(rows: Sequence[Row]) -> list[Column]:
     """What ranks configurations that ran under several seeds, where there are any."""
     if not any(row.seeds > 1 for row in rows):
         return []
-    return [Column("mean ± sd (seeds)", True, _mean)]
+    return [Column("mean ± sd (seeds)", True, mean)]
 
 
-def _mean(row: Row) -> str:
+def mean(row: Row) -> str:
+    """The mean and its spread over so many seeds; empty for a configuration that ran once."""
     if row.objective_mean is None or row.objective_sd is None:
         return ""
-    return f"{row.objective_mean:.4f} ± {row.objective_sd:.4f} ({row.seeds})"
+    return f"{mean_and_sd(row.objective_mean, row.objective_sd)} ({row.seeds})"
 
 
 def _errors(rows: Sequence[Row]) -> list[Column]:
     """How sure the objective is, and who may be as good as the leader, where that is known."""
     shown = []
     if any(row.objective_se is not None for row in rows):
-        shown.append(Column("± se", True, lambda row: _decimals(row.objective_se), spare=1))
+        shown.append(Column("± se", True, lambda row: decimals(row.objective_se), spare=1))
     if any(row.tied for row in rows):
         shown.append(Column(TIED, False, lambda row: TIED if row.tied else ""))
     return shown
 
 
-def status(about: Heading) -> Callable[[Row], str]:
+def status(row: Row, about: Heading) -> str:
     """A row's status in words: of a trial that is not done, whether anybody runs it."""
-
-    def text(row: Row) -> str:
-        if row.status != "running":
-            return row.status
-        if not row.begun:
-            return "waiting"
-        return "running" if about.live else "unfinished"
-
-    return text
+    if row.status != "running":
+        return row.status
+    if not row.begun:
+        return "waiting"
+    return "running" if about.live else "unfinished"
 
 
 def _metric(name: str) -> Callable[[Row], str]:
-    return lambda row: _decimals(row.metrics.get(name))
+    return lambda row: decimals(row.metrics.get(name))
 
 
 def _hyperparameter(name: str) -> Callable[[Row], str]:
     return lambda row: value(name, row.hyperparameters.get(name))
-
-
-def _decimals(number: float | None) -> str:
-    return "" if number is None else f"{number:.4f}"
 
 
 def _seconds(number: float | None) -> str:
@@ -250,7 +243,7 @@ def _field(name: str) -> Callable[[Row], str]:
 
 def _cell(given: Value | None) -> str:
     if isinstance(given, float):
-        return _decimals(given)
+        return decimals(given)
     return value("", given) if not isinstance(given, str) else one_line(given, _ERROR_WIDTH)
 
 

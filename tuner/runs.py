@@ -21,6 +21,7 @@ from tuner.errors import UserError, suggestion
 from tuner.shelves import Shelf, shelf, shortened, working_copy
 from tuner.stores import Store, is_uri, join, open_store
 
+SCORES = "metrics.json"
 EVALUATION = "evaluation.json"
 """The final model's evaluation, beside it in `best/`. It holds texts of rows: it stays there."""
 

@@ -102,7 +102,7 @@ def page(title: str, parts: Sequence[str | Sheet], label: str = "trial") -> str:
     """A whole page of HTML that needs no other file and runs nothing: texts as paragraphs, sheets
     as tables, in which the column called `label` names the rows."""
     shown = [
-        _table(part, label, part_title(title, parts, place))
+        _table(part, label, _part_title(title, parts, place))
         if isinstance(part, Sheet)
         else f"<p>{html.escape(part)}</p>"
         for place, part in enumerate(parts)
@@ -122,7 +122,7 @@ def page(title: str, parts: Sequence[str | Sheet], label: str = "trial") -> str:
     )
 
 
-def part_title(title: str, parts: Sequence[str | Sheet], place: int) -> str:
+def _part_title(title: str, parts: Sequence[str | Sheet], place: int) -> str:
     """What a table is called for those who do not see it: by its number, where there are more."""
     sheets = [number for number, part in enumerate(parts) if isinstance(part, Sheet)]
     return title if len(sheets) == 1 else f"{title}, table {sheets.index(place) + 1}"

@@ -5,10 +5,12 @@ Reads run.yaml and the journal; a file that is missing or broken ends nothing. P
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from tuner.comparisons import comparisons_of
@@ -17,7 +19,7 @@ from tuner.headings import Heading, heading
 from tuner.journal import Direction, History, read_part
 from tuner.leaderboard import Row, rows
 from tuner.leases import is_held
-from tuner.runs import Run
+from tuner.runs import SCORES, Run
 from tuner.settings import RunFile, Settings, read_run_file
 from tuner.tasks import direction, find_task
 
@@ -86,6 +88,18 @@ def view(run: Run) -> View:
         live=live,
         troubles=tuple(trouble for trouble in (why, broken) if trouble),
     )
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    """What metrics.json says of the exported model in `folder`. Raises UserError without one."""
+    try:
+        scores: dict[str, Any] = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        scores["metrics"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder}: has no scores ({SCORES}); pass a run, or the best/ that tuner wrote"
+        ) from error
+    return scores
 
 
 def _settings(run: Run) -> tuple[RunFile | None, str | None]:

@@ -187,7 +187,7 @@ def _check_which(split: str | None, file: Path | None, data: list[str] | None, w
 
 def _caveats(folder: Path, task: Task, split: str, rows: int | None) -> list[str]:
     """What must be known of the scores of a split: of all its `rows`, where they are the run's."""
-    from tuner.predict import scores_of
+    from tuner.views import scores_of
 
     if split == "train":
         return ["the model was trained on these rows: they tell nothing about new ones"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuner.headings import Heading, duration
+from tuner.headings import Heading, bounds, decimals, duration
 from tuner.hyperparameters import SHORT
 from tuner.leaderboard import Row
-from tuner.rendering import one_line, searched, value
+from tuner.rendering import mean, one_line, searched, status, value
 
 Key = float | str | None
 
@@ -54,7 +54,7 @@ def grid(rows: Sequence[Row], about: Heading) -> Grid:
     columns: list[tuple[Field, Callable[[Row], _Cell]]] = [
         (Field("rank"), lambda row: _whole(row.rank)),
         (Field("trial", numeric=False), lambda row: (row.trial, row.trial)),
-        (Field("status", numeric=False), lambda row: (word(row, about),) * 2),
+        (Field("status", numeric=False), lambda row: (status(row, about),) * 2),
         (
             Field(about.objective, hint="on the selection rows, at the trial's last report"),
             lambda row: _decimals(row.objective),
@@ -88,17 +88,8 @@ def grid(rows: Sequence[Row], about: Heading) -> Grid:
     for row in rows:
         cells = [cell(row) for _, cell in columns]
         texts, keys = zip(*cells, strict=True)
-        lines.append(Line(texts, keys, word(row, about)))
+        lines.append(Line(texts, keys, status(row, about)))
     return Grid(tuple(field for field, _ in columns), tuple(lines))
-
-
-def word(row: Row, about: Heading) -> str:
-    """A row's status: one that is not done is running, waiting or, with no driver, unfinished."""
-    if row.status != "running":
-        return row.status
-    if not row.begun:
-        return "waiting"
-    return "running" if about.live else "unfinished"
 
 
 def _whole(number: int | None) -> _Cell:
@@ -106,20 +97,16 @@ def _whole(number: int | None) -> _Cell:
 
 
 def _decimals(number: float | None) -> _Cell:
-    return ("", None) if number is None else (f"{number:.4f}", number)
+    return decimals(number), number
 
 
 def _interval(row: Row) -> _Cell:
-    if row.objective_low is None or row.objective_high is None:
-        return "", None
-    return f"{row.objective_low:.4f} to {row.objective_high:.4f}", row.objective_low
+    shown = bounds(row.objective_low, row.objective_high)
+    return shown, row.objective_low if shown else None
 
 
 def _seeds(row: Row) -> _Cell:
-    if row.seeds < 2 or row.objective_mean is None:
-        return "", None
-    spread = "" if row.objective_sd is None else f" ± {row.objective_sd:.4f}"
-    return f"{row.objective_mean:.4f}{spread} ({row.seeds})", row.objective_mean
+    return mean(row), row.objective_mean
 
 
 def _worse(row: Row) -> _Cell:

@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from tuner.errors import TunerError
+from tuner.headings import decimals
 
 _FOLDER = Path(__file__).parent
 
@@ -102,9 +103,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["decimals"] = _decimals
+    environment.filters["decimals"] = decimals
     return environment
-
-
-def _decimals(number: float | None) -> str:
-    return "" if number is None else f"{number:.4f}"

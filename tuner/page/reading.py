@@ -18,10 +18,9 @@ from tuner.page.final import final_model, read_evaluation
 from tuner.page.importance import Importance, importance
 from tuner.page.report import Report, report
 from tuner.page.verdict import final_of
-from tuner.predict import scores_of
-from tuner.runs import EVALUATION, Run, bring
+from tuner.runs import EVALUATION, SCORES, Run, bring
 from tuner.spaces import space_from
-from tuner.views import View, view
+from tuner.views import View, scores_of, view
 
 _RUNGS = 3
 """Of a run whose settings cannot be read."""
@@ -55,7 +54,7 @@ def _scores(seen: View) -> dict[str, Any] | None:
     winner = best(seen.rows)
     if winner is None:
         return None
-    bring(seen.run, f"{seen.run.best_folder.name}/metrics.json")
+    bring(seen.run, f"{seen.run.best_folder.name}/{SCORES}")
     with contextlib.suppress(UserError):
         scores = scores_of(seen.run.best_folder)
         if scores.get("hyperparameters") == winner.hyperparameters:

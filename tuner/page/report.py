@@ -17,10 +17,10 @@ from tuner.history import History, Record
 from tuner.hyperparameters import EPOCHS, LEARNING_RATE, REDUCTION, SHORT
 from tuner.leaderboard import Row
 from tuner.page.final import FinalModel
-from tuner.page.grid import Grid, grid, word
+from tuner.page.grid import Grid, grid
 from tuner.page.importance import Importance
 from tuner.page.verdict import Final, verdict
-from tuner.rendering import one_line, searched
+from tuner.rendering import one_line, searched, status
 
 CURVES = 500
 POINTS = 2_000
@@ -178,7 +178,7 @@ def _curve(record: Record, row: Row, about: Heading) -> Curve:
     whole = float(epochs) if isinstance(epochs, int | float) else None
     return Curve(
         trial=row.trial,
-        status=word(row, about),
+        status=status(row, about),
         rank=row.rank,
         shares=[round(score.progress, 4) for score in scores],
         epochs=[None if whole is None else round(score.progress * whole, 3) for score in scores],
@@ -201,7 +201,7 @@ def _points(rows: Sequence[Row], about: Heading) -> Points:
         axes.append(Axis(name, SHORT.get(name, one_line(name, 40)), _decades(name, values), values))
     return Points(
         trials=[row.trial for row in scored],
-        statuses=[word(row, about) for row in scored],
+        statuses=[status(row, about) for row in scored],
         scores=[round(row.objective, 6) for row in scored if row.objective is not None],
         shares=[round(row.progress, 4) for row in scored],
         axes=axes,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.headings import ENDS, Heading, duration
+from tuner.headings import ENDS, Heading, bounds, decimals, duration, mean_and_sd
 from tuner.history import History
 from tuner.leaderboard import Row, best
 from tuner.rendering import configuration
@@ -82,11 +82,6 @@ def _nobody(rows: Sequence[Row], about: Heading) -> str:
 
 def _final(winner: Row, about: Heading, final: Final) -> str:
     how = "Trained" if about.plain else "Retrained"
-    bounds = (
-        f" (95 % interval {final.low:.4f} to {final.high:.4f})"
-        if final.low is not None and final.high is not None
-        else ""
-    )
     honest = (
         ", the rows that it was chosen on: this score is optimistic"
         if about.selected_on == "validation" and not about.plain
@@ -97,26 +92,23 @@ def _final(winner: Row, about: Heading, final: Final) -> str:
         if final.baseline is None
         else f" Always the majority class (or the mean) scores {final.baseline:.4f} there."
     )
+    within = _within(final.low, final.high)
     return (
-        f"{how} on all training rows, it scores {about.objective} {final.value:.4f}{bounds} on "
+        f"{how} on all training rows, it scores {about.objective} {final.value:.4f}{within} on "
         f"{final.rows:,} rows of the {final.split} split{honest}.{beside}"
     )
 
 
 def _own_score(winner: Row, about: Heading) -> str:
-    bounds = (
-        f" (95 % interval {winner.objective_low:.4f} to {winner.objective_high:.4f})"
-        if winner.objective_low is not None and winner.objective_high is not None
-        else ""
-    )
     then = (
         "."
         if about.plain
         else "; as the best of several on these rows, that is optimistic. It has not been "
         f"retrained and scored on rows of its own{' yet' if about.live else ''}."
     )
+    within = _within(winner.objective_low, winner.objective_high)
     return (
-        f"It scored {about.objective} {_number(winner.objective)}{bounds} on the selection "
+        f"It scored {about.objective} {_number(winner.objective)}{within} on the selection "
         f"rows{then}"
     )
 
@@ -124,10 +116,9 @@ def _own_score(winner: Row, about: Heading) -> str:
 def _seeds(winner: Row, about: Heading) -> list[str]:
     if winner.seeds < 2 or winner.objective_mean is None:
         return []
-    spread = "" if winner.objective_sd is None else f" ± {winner.objective_sd:.4f}"
     return [
         f"Over {winner.seeds} seeds its {about.objective} on the selection rows was "
-        f"{winner.objective_mean:.4f}{spread}."
+        f"{mean_and_sd(winner.objective_mean, winner.objective_sd)}."
     ]
 
 
@@ -169,4 +160,9 @@ def _cost(rows: Sequence[Row], about: Heading, history: History) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"
+    return decimals(value) or "unknown"
+
+
+def _within(low: float | None, high: float | None) -> str:
+    shown = bounds(low, high)
+    return f" (95 % interval {shown})" if shown else ""
