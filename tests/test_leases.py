@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.buckets import Buckets, buckets
+from tests.buckets import Buckets
 from tests.test_resume import start
 from tuner import leases
 from tuner.cli import run_guarded
@@ -66,12 +66,6 @@ def run(tmp_path: Path) -> Run:
     """A run's folder."""
     (tmp_path / "one").mkdir()
     return Run(tmp_path / "one")
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Buckets]:
-    with buckets() as found:
-        yield found
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -3,6 +3,7 @@
 import pytest
 
 from tuner.errors import SearchError
+from tuner.finalists import searched
 from tuner.journal import Journal, read_history
 from tuner.ledger import Ledger
 from tuner.mailbox import Report
@@ -42,11 +43,11 @@ class Heard:
         self.events.append(("ended", reason))
 
 
-def ledger_on(path, draws=None, *, heard=(), planned=4, slots=2, seconds=None, attempts=3):
+def ledger_on(path, draws=None, *, heard=(), planned=4, slots=2, seconds=None, attempts=3, **more):
     journal = Journal.open(path)
     return Ledger(
         journal,
-        draws or Draws(len(journal.history.records)),
+        draws or Draws(searched(journal.history)),
         Judge(2, "max"),
         heard,
         objective="accuracy",
@@ -55,6 +56,7 @@ def ledger_on(path, draws=None, *, heard=(), planned=4, slots=2, seconds=None, a
         slots=slots,
         seconds=seconds,
         attempts=attempts,
+        **more,
     )
 
 

@@ -13,24 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.buckets import Buckets, buckets
+from tests.buckets import Buckets
 from tuner import mirror
 from tuner.errors import TunerError, UserError
 from tuner.journal import Journal
 from tuner.mirror import JOURNAL_EVERY, catch_up, copy_to, mirrored, work_on
 from tuner.runs import Run, check_free, create_run, find_run, list_runs
 from tuner.stores import Store, open_store
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Buckets]:
-    with buckets() as service:
-        yield service
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.buckets import Buckets, buckets
+from tests.buckets import Buckets
 from tuner.addresses import parse_data
 from tuner.drafts import draft
 from tuner.errors import UserError
@@ -347,12 +346,6 @@ def test_what_data_name_is_kept_as_it_is_given() -> None:
 
 
 # --- a store -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Buckets]:
-    with buckets() as running:
-        yield running
 
 
 def test_files_and_folders_may_lie_in_a_store(service: Buckets, tmp_path: Path) -> None:

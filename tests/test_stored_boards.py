@@ -7,23 +7,16 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.buckets import Buckets, buckets
+from tests.buckets import Buckets
 from tests.test_overview import made
 from tuner.cli import run_guarded
 from tuner.stores import open_store
 
 NEEDED = {"run.yaml", "journal.jsonl", "best/metrics.json"}
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Buckets]:
-    with buckets() as found:
-        yield found
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.buckets import Buckets, buckets
+from tests.buckets import Buckets
 from tests.test_bench import CONFIGURATION, run, saying
 from tests.toy import go, numbers, toy_materials
 from tuner.bench import Bench
@@ -23,12 +22,6 @@ from tuner.progress import Silent
 from tuner.stores import open_store
 
 CHANGES: dict[str, Any] = {"num_train_epochs": 3, "lr_scheduler_type": "cosine"}
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Buckets]:
-    with buckets() as service:
-        yield service
 
 
 @pytest.fixture

@@ -6,21 +6,14 @@ import gzip
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.buckets import SECRET, Buckets, buckets
+from tests.buckets import SECRET, Buckets
 from tuner.connections import patiently, without_credentials
 from tuner.errors import TunerError, UserError
 from tuner.stores import Store, is_uri, join, open_store, write_file
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Buckets]:
-    with buckets() as service:
-        yield service
 
 
 @pytest.fixture(params=["file", "s3"])
