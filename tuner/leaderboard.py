@@ -18,7 +18,7 @@ from tuner import documents
 from tuner.comparisons import SURE, Comparison, Comparisons
 from tuner.hyperparameters import Value
 from tuner.journal import Direction, History, Record, Score
-from tuner.ranking import ranked
+from tuner.ranking import merit, ranked
 from tuner.runs import Run
 
 if TYPE_CHECKING:
@@ -134,10 +134,7 @@ def _place(record: Record, sign: float) -> tuple[float, ...]:
     if score is None or record.status not in ("finished", "stopped"):
         return (group, record.number)
     ahead = 0.0 if record.status == "finished" else -score.progress
-    worst = math.inf
-    objective = worst if math.isnan(score.objective) else sign * score.objective
-    loss = worst if math.isnan(score.loss) else score.loss
-    return (group, ahead, objective, loss, record.number)
+    return (group, ahead, *merit(sign * score.objective, score.loss), record.number)
 
 
 def _status(record: Record) -> str:

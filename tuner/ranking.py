@@ -77,12 +77,7 @@ def ranked(history: History, direction: Direction) -> list[Entrant]:
             first, objective, loss = 0.0, entrant.mean, entrant.loss
         else:
             first, objective, loss = 1.0, _objective(entrant.record), _loss(entrant.record)
-        return (
-            first,
-            math.inf if math.isnan(objective) else sign * objective,
-            math.inf if math.isnan(loss) else loss,
-            entrant.record.number,
-        )
+        return (first, *merit(sign * objective, loss), entrant.record.number)
 
     return sorted(entrants, key=place)
 
@@ -113,7 +108,16 @@ def by_own_score(history: History, direction: Direction) -> list[Record]:
         and record.reseed_of is None
         and not math.isnan(_objective(record))
     ]
-    return sorted(found, key=lambda r: (sign * _objective(r), _loss(r), r.number))
+    return sorted(found, key=lambda r: (*merit(sign * _objective(r), _loss(r)), r.number))
+
+
+def merit(objective: float, loss: float) -> tuple[float, float]:
+    """What puts the better of two first: the lower `objective` (signed so), then the lower loss;
+    what is not known comes last."""
+    return (
+        math.inf if math.isnan(objective) else objective,
+        math.inf if math.isnan(loss) else loss,
+    )
 
 
 def is_repeat(record: Record, history: History) -> bool:
@@ -144,5 +148,4 @@ def _objective(record: Record) -> float:
 
 
 def _loss(record: Record) -> float:
-    loss = math.nan if record.last is None else record.last.loss
-    return math.inf if math.isnan(loss) else loss
+    return math.nan if record.last is None else record.last.loss
