@@ -50,7 +50,7 @@ def pool_of(replay: ModuleType, noise: float = 0.0, configurations: int = 12) ->
             }
             seeds.append(replay.PoolTrial.of(row))
         trials.append(tuple(seeds))
-    return replay.Pool("rte", "max", 0.5, tuple(trials))
+    return replay.Pool.of("rte", "max", 0.5, tuple(trials))
 
 
 def test_a_trial_is_judged_at_shares_of_its_schedule_or_at_whole_epochs(replay: ModuleType) -> None:
@@ -94,6 +94,29 @@ def test_finalists_are_paid_for_by_trials_and_take_back_what_luck_promised(
     assert sum(o.trials for o in reseeded) < sum(o.trials for o in without)
     assert max(o.spent for o in reseeded) < 10
     assert sum(o.promised for o in reseeded) < sum(o.promised for o in without)
+
+
+def test_the_seed_that_scores_a_configuration_is_one_that_no_search_saw(
+    replay: ModuleType,
+) -> None:
+    pool = pool_of(replay, noise=0.05)
+    view = pool.without_one_seed(random.Random(0))
+    for all_seeds, seen in zip(pool.trials, view.trials, strict=True):
+        assert len(seen) == len(all_seeds) - 1
+        assert set(map(id, seen)) < set(map(id, all_seeds))
+    assert view.finals == pytest.approx(pool.finals)  # every seed of this pool ends alike
+    assert (view.best, view.schedule) == (pool.best, pool.schedule)
+    again = pool.without_one_seed(random.Random(0))
+    assert again.trials == view.trials
+
+
+def test_finals_that_would_need_more_seeds_than_the_pool_has_are_not_played(
+    replay: ModuleType,
+) -> None:
+    pool = pool_of(replay)
+    rows = replay.table(pool, "finalists", 2, 8.0)
+    assert "3 finalists, 1 new seed" in rows
+    assert "2 new seeds" not in rows
 
 
 def test_a_configuration_that_finished_twice_counts_with_its_better_score(

@@ -4,16 +4,17 @@
         [finalists] [axis] [told]
 
 `pool.py` trained every configuration of the pool to its end under several seeds, and wrote down
-what a search would have seen on the way. A resampling draws the order in which configurations come,
-and the seed of each; every policy of a table then gets the same draws, two slots and the same
-budget. A trial costs the rows that it is trained on, and the budget is counted in *schedules*: the
-mean cost of a trial of the pool that is never stopped. A trial that the budget does not reach is
-not begun; those that run then run on.
+what a search would have seen on the way. A resampling sets one seed of every configuration aside,
+which no search sees, and draws the order in which configurations come, and the seed of each; every
+policy of a table then gets the same draws, two slots and the same budget. A trial costs the rows
+that it is trained on, and the budget is counted in *schedules*: the mean cost of a trial of the
+pool that is never stopped. A trial that the budget does not reach is not begun; those that run then
+run on.
 
-- **final**: the mean over the pool's seeds of the chosen configuration's score on the validation
-  rows, which no policy sees (the seeds are those that a choice may have seen on other rows, which
-  favours finalists a little); median, and 10th and 90th percentile over the resamplings.
-- **regret**: by how much the pool's best configuration does better, in the mean.
+- **final**: the chosen configuration's score on the validation rows, which no policy sees, under
+  the seed that was set aside; median, and 10th and 90th percentile over the resamplings.
+- **regret**: by how much the pool's best configuration, in the mean of all its seeds, does better;
+  in the mean.
 - **promised**: the score that the choice was made by, less the final one, in the mean: the winner's
   curse, and what the two sets of rows differ by.
 - **against**: final less that of the table's first policy in the same resampling: the mean, and in
@@ -35,7 +36,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,22 +116,45 @@ class PoolTrial:
 
 @dataclass(frozen=True)
 class Pool:
-    """A task's trials, by configuration and seed."""
+    """A task's trials, by configuration and seed. `finals`: what each configuration scores on the
+    validation rows; `best`: the pool's best of them; `schedule`: what a trial costs in the mean, in
+    rows."""
 
     task: str
     direction: Direction
     majority: float
     trials: tuple[tuple[PoolTrial, ...], ...]
+    finals: tuple[float, ...]
+    best: float
+    schedule: float
 
-    @functools.cached_property
-    def finals(self) -> list[float]:
-        """The score of each configuration on the validation rows, over its seeds."""
-        return [float(np.mean([trial.final for trial in seeds])) for seeds in self.trials]
+    @classmethod
+    def of(
+        cls,
+        task: str,
+        direction: Direction,
+        majority: float,
+        trials: tuple[tuple[PoolTrial, ...], ...],
+    ) -> Pool:
+        """A pool whose configurations score the mean over their seeds."""
+        finals = tuple(float(np.mean([trial.final for trial in seeds])) for seeds in trials)
+        best = max(finals) if direction == "max" else min(finals)
+        schedule = float(np.mean([trial.cost for seeds in trials for trial in seeds]))
+        return cls(task, direction, majority, trials, finals, best, schedule)
 
-    @functools.cached_property
-    def schedule(self) -> float:
-        """What a trial costs in the mean, in rows."""
-        return float(np.mean([trial.cost for seeds in self.trials for trial in seeds]))
+    def without_one_seed(self, rng: random.Random) -> Pool:
+        """A search's view: one seed of each configuration is set aside, and is its final score."""
+        aside = [rng.choice(seeds) for seeds in self.trials]
+        seen = tuple(
+            tuple(trial for trial in seeds if trial is not one)
+            for seeds, one in zip(self.trials, aside, strict=True)
+        )
+        return replace(self, trials=seen, finals=tuple(one.final for one in aside))
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds every configuration has."""
+        return min(len(seeds) for seeds in self.trials)
 
     @functools.cached_property
     def places(self) -> Any:
@@ -157,7 +181,7 @@ def read_pools(file: Path) -> list[Pool]:
             for number in numbers
         )
         better = "max" if task == "imdb" else direction(find_task(task).objective)
-        pools.append(Pool(task, better, mine[0]["majority"], trials))
+        pools.append(Pool.of(task, better, mine[0]["majority"], trials))
     return pools
 
 
@@ -240,10 +264,9 @@ class Outcome:
 
 def concluded(pool: Pool, played: Played, chosen: int, promised: float, more: float) -> Outcome:
     final = pool.finals[chosen]
-    best = max(pool.sign * value for value in pool.finals)
     return Outcome(
         final,
-        best - pool.sign * final,
+        pool.sign * (pool.best - final),
         pool.sign * (promised - final),
         played.begun,
         (played.spent + more) / pool.schedule,
@@ -348,16 +371,19 @@ def _place(hyperparameters: dict[str, Any]) -> list[float]:
 
 Policy = Callable[[Pool, random.Random, float], Outcome]
 
+
+def _finalists(keep: int, seeds: int, *, own: bool = True) -> Policy:
+    return functools.partial(with_finalists, keep=keep, seeds=seeds, own=own)
+
+
 TABLES: dict[str, dict[str, Policy]] = {
     "finalists": {
-        "no finalists": lambda *given: with_finalists(*given, 0, 0),
-        "2 finalists, 1 new seed": lambda *given: with_finalists(*given, 2, 1),
-        "3 finalists, 1 new seed": lambda *given: with_finalists(*given, 3, 1),
-        "2 finalists, 2 new seeds": lambda *given: with_finalists(*given, 2, 2),
-        "3 finalists, 2 new seeds": lambda *given: with_finalists(*given, 3, 2),
-        "3 finalists, 1 new seed, which alone counts": lambda *given: with_finalists(
-            *given, 3, 1, own=False
-        ),
+        "no finalists": _finalists(0, 0),
+        "2 finalists, 1 new seed": _finalists(2, 1),
+        "3 finalists, 1 new seed": _finalists(3, 1),
+        "2 finalists, 2 new seeds": _finalists(2, 2),
+        "3 finalists, 2 new seeds": _finalists(3, 2),
+        "3 finalists, 1 new seed, which alone counts": _finalists(3, 1, own=False),
     },
     "axis": {
         "ASHA, share of the schedule": lambda *given: on_axis(*given, "fraction"),
@@ -372,14 +398,23 @@ TABLES: dict[str, dict[str, Policy]] = {
 }
 
 
+def new_seeds(policy: Policy) -> int:
+    """How many seeds a policy runs a configuration under, besides its first."""
+    return policy.keywords["seeds"] if isinstance(policy, functools.partial) else 0
+
+
 def table(pool: Pool, name: str, resamplings: int, budget: float) -> str:
-    policies = TABLES[name]
+    views = [
+        pool.without_one_seed(random.Random(f"{pool.task}:{number}"))
+        for number in range(resamplings)
+    ]
     outcomes = {
         policy: [
-            run(pool, random.Random(f"{pool.task}:{name}:{number}"), budget * pool.schedule)
-            for number in range(resamplings)
+            run(view, random.Random(f"{pool.task}:{name}:{number}"), budget * pool.schedule)
+            for number, view in enumerate(views)
         ]
-        for policy, run in policies.items()
+        for policy, run in TABLES[name].items()
+        if new_seeds(run) <= pool.seeds - 2  # one is aside, and one was the trial's own
     }
     first = np.array([outcome.final for outcome in next(iter(outcomes.values()))])
     lines = [
