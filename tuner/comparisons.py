@@ -4,16 +4,16 @@ The selection rows are a sample, and another sample would have ranked close tria
 bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993) draws rows with replacement
 and scores all trials on the same draws: paired, as Koehn (2004, Statistical Significance Tests for
 Machine Translation Evaluation) compares two systems, and Berg-Kirkpatrick et al. (2012, An
-Empirical Investigation of Statistical Significance in NLP) look into. What is found lies beside the
-journal in a small file, so that a reader draws nothing. Knows no row of a leaderboard.
+Empirical Investigation of Statistical Significance in NLP) look into. That the leader is the best
+of many is allowed for as `tuner.ties` says. What is found lies beside the journal in a small file,
+so that a reader draws nothing. Knows no row of a leaderboard.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,29 +27,33 @@ from tuner.stores import Store
 
 if TYPE_CHECKING:
     from tuner.draws import Draws
-    from tuner.intervals import Array
-
-SURE = 0.95
-"""From this probability of being worse on, a trial counts as told from the leader."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a trial's predictions tell: the standard error `se` of its objective, the 95 % interval
-    from `low` to `high`, and the probability that it is `worse` than the leader (None: it is the
-    leader, or runs a configuration again, or was not scored on the leader's rows)."""
+    """What a trial's predictions tell: the standard error `se` of its objective, and the 95 %
+    interval from `low` to `high`.
+
+    `worse` is the probability that it really is worse than the leader, of these two by themselves:
+    it does not allow for the leader's being the best of many. `tied` does: it tells that with 95 %
+    for all trials together this one cannot be told from the leader. Both are None of the leader, of
+    a run of a configuration under another seed, and of a trial that was not scored on the leader's
+    rows.
+    """
 
     se: float
     low: float
     high: float
     worse: float | None = None
+    tied: bool | None = None
 
 
 @dataclass(frozen=True)
 class Comparisons:
     """The comparisons `of` trials by their names, None for one whose predictions are missing or
-    damaged. `leader` is what `worse` is about, and `seeds` names, for each configuration that ran
-    under several seeds, the trials that count: where either has changed, `worse` says nothing."""
+    damaged. `leader` is what `worse` and `tied` are about, and `seeds` names, for each
+    configuration that ran under several seeds, the trials that count: where either has changed,
+    these two say nothing."""
 
     objective: str
     leader: str | None = None
@@ -57,19 +61,14 @@ class Comparisons:
     of: Mapping[str, Comparison | None] = field(default_factory=dict)
 
     def holds(self, entrants: Sequence[Entrant]) -> bool:
-        """Whether `worse` is about these configurations, best first."""
+        """Whether `worse` and `tied` are about these configurations, best first."""
         return (self.leader, self.seeds) == (_leader(entrants), _seeds(entrants))
 
 
 def compare(
-    entrants: Sequence[Entrant],
-    draws: Draws,
-    objective: str,
-    direction: Direction,
-    wanted: Container[str] | None = None,
+    entrants: Sequence[Entrant], draws: Draws, objective: str, direction: Direction
 ) -> Comparisons:
-    """The comparisons of the configurations, best first, with the first of them; of those alone
-    whose first trial is `wanted` (None: all).
+    """The comparisons of the configurations, best first, with the first of them.
 
     A trial is worse in a resample in which its objective is behind the leader's, half worse where
     they are equal; `worse` is the share of resamples. Of a configuration that ran under several
@@ -77,60 +76,61 @@ def compare(
     between seeds, pooled over all configurations that have several, n seeds of one and m of the
     other move the difference by a normal error of variance s^2 (1/n + 1/m), and a resample counts
     with the probability that it is behind in spite of it. (What of a seed's luck lies in the rows
-    that it was scored on is in the resamples, too: `worse` errs towards a tie.)
+    that it was scored on is in the resamples, too: `worse` errs towards a tie.) Who is tied,
+    `tuner.ties.apart` says, with the same error of each configuration in its draws.
     """
     from tuner.intervals import interval, standard_error
 
     found: dict[str, Comparison | None] = {}
-    leader = entrants[0] if entrants and entrants[0].seeds else None
-    variance = seed_variance(entrants)
-    sign = 1.0 if direction == "max" else -1.0
-    best = None if leader is None else draws.mean(_names(leader))
+    verdicts = _verdicts(entrants, draws, direction)
     for entrant in entrants:
-        if wanted is not None and entrant.record.name not in wanted:
-            continue
         for record in entrant.scored:
-            name, worse = record.name, None
+            name = record.name
             if name not in draws:
                 found[name] = None
                 continue
-            if leader is not None and entrant is not leader and record is entrant.record:
-                ahead = _ahead(draws, leader, best, entrant)
-                if ahead is not None:
-                    noise = math.sqrt(variance * (1 / leader.seeds + 1 / entrant.seeds))
-                    worse = _behind(sign * ahead, noise)
             bounds = interval(draws.of(name))
-            found[name] = Comparison(standard_error(draws.of(name)), bounds.low, bounds.high, worse)
+            sure = standard_error(draws.of(name)), bounds.low, bounds.high
+            worse, tied = verdicts.get(name, (None, None))
+            found[name] = Comparison(*map(_short, sure), worse, tied)
     return Comparisons(objective, _leader(entrants), _seeds(entrants), found)
 
 
-def _ahead(draws: Draws, leader: Entrant, best: Array | None, other: Entrant) -> Array | None:
-    """By how much the leader's objective is above the other's on each resample; None where they
-    cannot be paired."""
-    names = _names(other)
-    values = draws.mean(names)
-    if best is None or values is None or not draws.paired(*_names(leader), *names):
-        return None
-    return best - values
-
-
-def _behind(ahead: Array, noise: float) -> float:
-    """The probability of being behind, over resamples."""
+def _verdicts(
+    entrants: Sequence[Entrant], draws: Draws, direction: Direction
+) -> dict[str, tuple[float, bool]]:
+    """`worse` and `tied` of all configurations that can be paired with the leader, by the names of
+    their first trials."""
     import numpy as np
 
-    if noise > 0.0:
-        grid, probability = _normal()
-        return float(np.interp(ahead / noise, grid, probability).mean())
-    return float((ahead > 0).mean() + (ahead == 0).mean() / 2)
+    from tuner.ties import apart, behind
+
+    leader = entrants[0] if entrants and entrants[0].seeds else None
+    best = None if leader is None else draws.mean(_names(leader))
+    if leader is None or best is None:
+        return {}
+    sign = 1.0 if direction == "max" else -1.0
+    variance = seed_variance(entrants)
+    means, compared, worse = [best], [leader], [0.5]
+    for entrant in entrants[1:]:
+        values = draws.mean(_names(entrant))
+        if values is not None and draws.paired(*_names(leader), *_names(entrant)):
+            noise = math.sqrt(variance * (1 / leader.seeds + 1 / entrant.seeds))
+            worse.append(_short(behind(sign * (best - values), noise)))
+            means.append(values)
+            compared.append(entrant)
+    stacked = np.stack([sign * values for values in means], dtype=np.float32)
+    if variance > 0.0:
+        for line, entrant in zip(stacked, compared, strict=True):
+            line += draws.noise(entrant.record.number) * math.sqrt(variance / entrant.seeds)
+    told = apart(stacked, np.array([sign * entrant.mean for entrant in compared]))
+    names = [entrant.record.name for entrant in compared]
+    return {n: (p, not t) for n, p, t in list(zip(names, worse, told.tolist(), strict=True))[1:]}
 
 
-@functools.cache
-def _normal() -> tuple[Array, Array]:
-    """The normal distribution's probabilities, closely enough (7e-7) to be interpolated."""
-    import numpy as np
-
-    grid = np.linspace(-8.0, 8.0, 3201)
-    return grid, np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in grid])
+def _short(number: float) -> float:
+    """A number in six digits: draws are of single precision, and resamples tell fewer."""
+    return float(f"{number:.6g}")
 
 
 def _names(entrant: Entrant) -> list[str]:
@@ -185,11 +185,7 @@ def comparisons_of(
     wanted = [e for e in entrants if not holds or not kept.of.keys() >= set(_names(e))]
     if not wanted or (run.uri is not None and not fetch):
         return kept
-    keeper = Comparer(run, objective, direction)
-    keeper.read(name for entrant in [*entrants[:1], *wanted] for name in _names(entrant))
-    chosen = {entrant.record.name for entrant in wanted}
-    found = compare(entrants, keeper.draws, objective, direction, chosen)
-    return Comparisons(objective, _leader(entrants), _seeds(entrants), {**kept.of, **found.of})
+    return Comparer(run, objective, direction).update(history)
 
 
 class Comparer:

@@ -102,6 +102,11 @@ class Draws:
             return None
         return np.asarray(np.mean([self._values[n] for n in given], axis=0, dtype=np.float64))
 
+    def noise(self, number: int) -> Array:
+        """A standard normal number for each resample, of the trial `number`: float32."""
+        generator = np.random.default_rng([_SEED, number])
+        return generator.standard_normal(self._resamples, np.float32)
+
     def paired(self, *names: str) -> bool:
         """Whether the trials scored the same rows with the same labels."""
         return len({self._rows.get(name) for name in names}) == 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import documents
-from tuner.comparisons import SURE, Comparison, Comparisons
+from tuner.comparisons import Comparison, Comparisons
 from tuner.hyperparameters import Value
 from tuner.journal import Direction, History, Record, Score
 from tuner.ranking import merit, ranked
@@ -44,10 +44,12 @@ class Row:
 
     Of finished trials, from their predictions for the selection rows: `objective_se` is the
     objective's standard error, `objective_low` and `objective_high` bound its 95 % interval.
-    `worse` is the probability (0 to 1) that the trial really is worse than the leader, and `tied`
-    tells that the rows cannot tell the two apart; they are None and False for the leader itself. A
-    configuration that ran under several seeds has one ranked row, that of its first trial:
-    `objective_mean` and `objective_sd` are over its `seeds` seeds. The trials that ran it again
+    `worse` is the probability (0 to 1) that the trial really is worse than the leader, of the two
+    by themselves. `tied` tells that the rows cannot tell it from the leader, with 95 % for all
+    trials together, as the leader is the best of many (`tuner.ties`): a trial may be tied with a
+    `worse` of 0.98. They are None and False for the leader itself. A configuration that ran under
+    several seeds has one ranked row, that of its first trial: `objective_mean` and `objective_sd`
+    are over its `seeds` seeds. The trials that ran it again
     name that trial in `reseed_of`, and have no rank.
     """
 
@@ -99,7 +101,8 @@ def rows(
     entrants = ranked(history, direction)
     told = comparisons or Comparisons("")
     if not told.holds(entrants):
-        told = replace(told, of={n: one and replace(one, worse=None) for n, one in told.of.items()})
+        old = told.of.items()
+        told = replace(told, of={n: one and replace(one, worse=None, tied=None) for n, one in old})
     found: list[Row] = []
     for rank, entrant in enumerate(entrants, start=1):
         row = _row(entrant.record, rank, direction, told.of.get(entrant.record.name))
@@ -157,7 +160,7 @@ def _row(
         status=_status(record),
         objective=_known(heard.objective),
         objective_se=told.se if told else None,
-        tied=1 - SURE < told.worse < SURE if told and told.worse is not None else None,
+        tied=told.tied if told else None,
         metrics={name: _known(value) for name, value in heard.metrics.items()},
         hyperparameters=record.configuration,
         progress=heard.progress,

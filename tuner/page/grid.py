@@ -67,7 +67,10 @@ def grid(rows: Sequence[Row], about: Heading) -> Grid:
         hint = "mean and standard deviation over so many seeds"
         columns.append((Field("seeds", hint=hint), _seeds))
     if any(row.worse is not None for row in rows):
-        hint = "the probability that the trial really is worse than the leader"
+        hint = (
+            "the probability that the trial really is worse than the leader, of the two by "
+            "themselves; tied: not told from it, with 95 % for all trials together"
+        )
         columns.append((Field("worse", hint=hint), _worse))
     metrics = dict.fromkeys(name for row in rows for name in row.metrics)
     metrics.pop(about.objective, None)
