@@ -406,16 +406,41 @@ def test_a_killed_run_shows_what_is_whole_and_says_what_is_not(tmp_path: Path) -
         text = leaderboard(run, form, None)
         assert "5 of 9 trials done (5 finished)" in text
         assert "was cut short (its driver is gone)" in text
-        assert "t000 cannot be told from t004 (paired bootstrap over 300 rows, 95 %)" in text
+        assert (
+            "t000 cannot be told from t004 (paired bootstrap over 300 rows, 95 % for all 4 at once)"
+            in text
+        )
         assert "how sure the scores of t003 are is not known" in text
         assert "300 held-out rows of the training split, which choose the winner" in text
         assert "The final score is on other rows, which play no part in this." in text
         assert all(f"t00{n}" in text for n in range(5))
 
 
+def lines_of(run: Run) -> list[str]:
+    return heading_lines(list(board(run).values()), Heading(selection_rows=ROWS))
+
+
 def test_a_leader_ahead_of_all_others_is_called_that(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"t000": BASE, "t001": differing(0, 30)})
-    lines = heading_lines(list(board(run).values()), Heading(selection_rows=ROWS))
-    assert "t000 is ahead of every other finished trial (paired bootstrap over 300 rows, 95 %)" in (
-        lines
-    )
+    said = "t000 is ahead of every other finished trial (paired bootstrap over 300 rows, 95 %)"
+    assert said in lines_of(run)
+
+
+def test_what_was_not_compared_is_not_called_behind(tmp_path: Path) -> None:
+    trials = {"t000": BASE, "t001": differing(0, 30), "t002": differing(0, 20), "t003": BASE}
+    run = run_of(tmp_path, trials)
+    (run.predictions_folder / "t003.parquet").unlink()
+    how = "(paired bootstrap over 300 rows, 95 % for all 3 at once); 1 was not compared"
+    assert f"t000 is ahead of 2 of 3 other finished trials {how}" in lines_of(run)
+    (run.predictions_folder / "t002.parquet").unlink()
+    write_predictions(run.predictions_folder, "t003", right_on(BASE, LABELS), LABELS)
+    how = "(paired bootstrap over 300 rows, 95 % for all 3 at once); 1 was not compared"
+    assert f"t000 cannot be told from t003 {how}" in lines_of(run)
+
+
+def test_a_single_score_above_a_mean_over_seeds_is_not_called_behind(tmp_path: Path) -> None:
+    first, second = board(run_of(tmp_path, {"t000": BASE, "t001": differing(0, 30)})).values()
+    first = replace(first, seeds=3)
+    above = [first, replace(second, worse=0.01, tied=False)]
+    said = "ahead of every other finished trial but t001, which scored more under one seed"
+    assert said in " ".join(heading_lines(above, Heading(selection_rows=ROWS)))

@@ -213,15 +213,29 @@ def _selection(about: Heading) -> str:
 
 
 def _ties(rows: Sequence[Row], about: Heading) -> list[str]:
-    """Who leads by chance alone, perhaps."""
-    if not rows or rows[0].tied is None or all(row.worse is None for row in rows):
+    """Who leads by chance alone, perhaps; and of whom that is not known."""
+    others = [row for row in rows[1:] if row.rank is not None]
+    compared = [row for row in others if row.tied is not None]
+    if not compared:
         return []
-    leader, tied = rows[0].trial, [row.trial for row in rows if row.tied]
+    leader, tied = rows[0].trial, [row.trial for row in compared if row.tied]
     many = "the" if about.selection_rows is None else f"{about.selection_rows:,}"
-    how = f"paired bootstrap over {many} rows{_over_seeds(rows)}, 95 %"
-    if not tied:
-        return [f"{leader} is ahead of every other finished trial ({how})"]
-    return [f"{leader} cannot be told from {_listed(tied)} ({how})"]
+    at_once = "" if len(compared) == 1 else f" for all {len(compared) + 1:,} at once"
+    how = f"paired bootstrap over {many} rows{_over_seeds(rows)}, 95 %{at_once}"
+    lacking = len(others) - len(compared)
+    if tied:
+        said = f"{leader} cannot be told from {_listed(tied)} ({how})"
+    else:
+        some = f"{len(compared):,} of {len(others):,} other finished trials"
+        better = [row.trial for row in compared if (row.worse or 0.0) < 0.5]
+        but = f" but {_listed(better)}, which scored more under one seed" if better else ""
+        whom = some if lacking else "every other finished trial"
+        said = f"{leader} is ahead of {whom}{but} ({how})"
+    return [said + (f"; {_not_compared(lacking)}" if lacking else "")]
+
+
+def _not_compared(trials: int) -> str:
+    return f"{trials:,} {'was' if trials == 1 else 'were'} not compared"
 
 
 def _over_seeds(rows: Sequence[Row]) -> str:
@@ -237,7 +251,8 @@ def _unsure(rows: Sequence[Row], about: Heading) -> list[str]:
     if not lacking:
         return []
     whose = "the finished trials" if len(lacking) == len(scored) else _listed(lacking)
-    return [f"how sure the scores of {whose} are is not known: predictions are missing or damaged"]
+    why = "predictions are missing or damaged, or were not compared yet"
+    return [f"how sure the scores of {whose} are is not known: {why}"]
 
 
 def _listed(trials: Sequence[str]) -> str:

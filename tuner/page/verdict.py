@@ -129,7 +129,7 @@ def _equals(rows: Sequence[Row], winner: Row) -> list[str]:
         more = len(tied) - _NAMED
         names = ", ".join(tied[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         return [f"The selection rows cannot tell it apart from {names}: they are tied."]
-    if ranked and all(row.worse is not None for row in ranked):
+    if ranked and all((row.worse or 0.0) > 0.5 for row in ranked):
         return ["Every other finished trial is worse than it, as far as the rows can tell."]
     return []
 
