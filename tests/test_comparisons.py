@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,26 +14,34 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial
 from tests.predictions import right_on, told, write_predictions
+from tuner import comparer
 from tuner.commands.boards import board as leaderboard
+from tuner.comparer import Comparer, comparisons_of
 from tuner.comparisons import (
     Comparisons,
-    comparisons_of,
     kept_comparisons,
     write_comparisons,
 )
+from tuner.draws import Draws, read_predictions
 from tuner.headings import Heading, heading_lines
 from tuner.history import Direction, History
 from tuner.intervals import RESAMPLES, counts
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import Row, rows
+from tuner.leases import hold
 from tuner.runs import Run, find_run
 from tuner.settings import Settings, write_run_file
 from tuner.ties import apart
 from tuner.upkeep import LeaderboardFiles
+
+ODD = [None, [[1.0]], [["a"]], [None], [b"a"], [[[1.0]]], [{"a": 1}], [True], [[1.0, None]], [[]]]
+"""What may stand in a column of a file that no slot wrote."""
 
 ROWS = 300
 RANDOM = np.random.default_rng(5)
@@ -218,6 +228,7 @@ def test_what_cannot_be_read_is_not_known_and_the_others_stay_as_they_are(tmp_pa
     (folder / "t001.parquet").write_bytes(half[: len(half) // 2])
     (folder / "t003.parquet").unlink()
     (folder / "t004.parquet").write_bytes(b"")
+    run.comparisons_file.unlink()
     listed = board(run)
     for name in ("t001", "t003", "t004"):
         row = listed[name]
@@ -225,8 +236,69 @@ def test_what_cannot_be_read_is_not_known_and_the_others_stay_as_they_are(tmp_pa
         assert row.objective == before[name].objective
     assert listed["t002"] == before["t002"]
     (folder / "t000.parquet").unlink()
+    run.comparisons_file.unlink()
     row = board(run)["t002"]
     assert (row.objective_se, row.worse) == (before["t002"].objective_se, None)
+
+
+@pytest.mark.parametrize("logits", ODD, ids=str)
+def test_a_file_of_anything_else_is_damaged_or_does_not_fit(logits: list[object] | None) -> None:
+    for labels in ([1], [None], ["a"], [[1]], [{"a": 1}], [math.nan], [2**40], [-1]):
+        for ids in ([0], [None], ["a"], [[0]], [0.5]):
+            columns = {
+                "row": ids,
+                "label": labels,
+                **({} if logits is None else {"logits": logits}),
+            }
+            content = io.BytesIO()
+            pq.write_table(pa.table(columns), content)
+            said = read_predictions(content.getvalue())
+            for objective in ("accuracy", "matthews_correlation", "rmse", "spearman"):
+                draws = Draws(objective, 5)
+                draws.take({} if said is None else {"t000": said})
+                if "t000" in draws:
+                    assert np.isfinite(draws.of("t000")).all()
+
+
+@pytest.mark.parametrize(
+    ("part", "odd"),
+    [
+        ("leader", 3),
+        ("seeds", {"t000": "t001"}),
+        ("seeds", []),
+        ("unread", {"t000": "many"}),
+        ("unread", None),
+        ("trials", ["t000"]),
+        ("trials", {"t000": None}),
+        ("trials", {"t000": {"se": "0.1", "low": 0.1, "high": 0.2, "worse": None, "tied": None}}),
+        ("trials", {"t000": {"se": 0.1, "low": 0.1, "high": True, "worse": None, "tied": None}}),
+        ("trials", {"t000": {"se": 0.1, "low": 0.1, "high": 0.2, "worse": [], "tied": None}}),
+        ("trials", {"t000": {"se": 0.1, "low": 0.1, "high": 0.2, "worse": 0.5, "tied": "no"}}),
+        ("trials", {"t000": {"se": math.nan, "low": 0.1, "high": 0.2}}),
+        ("trials", {"t000": {"se": 0.1, "low": 0.1, "high": 0.2, "more": 1}}),
+    ],
+)
+def test_a_file_of_comparisons_with_odd_values_is_not_used_and_a_line_says_so(
+    tmp_path: Path, part: str, odd: object
+) -> None:
+    run = Run(tmp_path)
+    parts = {"objective": "accuracy", "leader": None, "seeds": {}, "unread": {}, "trials": {}}
+    run.comparisons_file.write_text(json.dumps(parts))
+    assert kept_comparisons(run, "accuracy").trouble is None
+    run.comparisons_file.write_text(json.dumps({**parts, part: odd}))
+    kept = kept_comparisons(run, "accuracy")
+    assert kept == Comparisons("accuracy")
+    assert (kept.trouble or "").startswith("comparisons.json is damaged (")
+
+
+def test_a_damaged_file_of_comparisons_is_told_of_once_and_made_anew(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    for content in ('{"objective": "accuracy", "lea', "[1]", '"accuracy"', "{}"):
+        run.comparisons_file.write_text(content)
+        text = leaderboard(run, "table", None)
+        assert text.count("Not whole: comparisons.json is damaged (") == 1
+        assert "t000 cannot be told from" in text
+        assert "json is damaged" not in leaderboard(run, "table", None)
 
 
 @pytest.mark.parametrize("what", ["rows", "labels", "fewer"])
@@ -297,6 +369,7 @@ def test_of_several_seeds_the_means_are_compared_and_the_seeds_noise_counts(
         assert (listed[name].worse, listed[name].tied) == (None, None)
     assert listed["t003"].reseed_of == "t000"
     (run.predictions_folder / "t006.parquet").unlink()
+    run.comparisons_file.unlink()
     assert board(run)["t000"].worse is None, "a mean of which a part is missing is no mean"
 
 
@@ -330,6 +403,81 @@ def test_what_was_kept_is_taken_and_where_a_trial_is_missing_all_are_compared_an
     assert found(run) == whole
 
 
+def test_what_a_reader_drew_the_next_one_finds(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    first = board(run)
+    shutil.rmtree(run.predictions_folder)
+    assert board(run) == first
+
+
+def test_in_a_folder_of_others_a_reader_compares_the_best_and_leaves_it_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(comparer, "FEW", 3)
+    assert list(found(run).of) == ["t000", "t004", "t003"]
+    assert not run.comparisons_file.exists()
+    whole = Comparer(run, "accuracy", "max").update(read_history(run.journal_file))
+    write_comparisons(run, replace(whole, of={n: whole.of[n] for n in ("t000", "t003", "t004")}))
+    shutil.rmtree(run.predictions_folder)
+    assert found(run).of.keys() == {"t000", "t003", "t004"}
+
+
+def test_where_a_driver_is_at_the_run_a_reader_draws_nothing(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    with hold(run):
+        assert found(run) == Comparisons("accuracy")
+        assert not run.comparisons_file.exists()
+    assert found(run).leader == "t000"
+
+
+def test_predictions_that_come_late_are_compared_once_they_are_there(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    whole = found(run)
+    run.comparisons_file.unlink()
+    file = run.predictions_folder / "t003.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content[:99])
+    (run.predictions_folder / "t004.parquet").rename(tmp_path / "late")
+    driver, history = Comparer(run, "accuracy", "max"), read_history(run.journal_file)
+    for lacking in (found(run), driver.update(history)):
+        assert lacking.unread == {"t003": 99, "t004": 0}
+        assert lacking.of.keys() == {"t000", "t001", "t002"}
+    file.write_bytes(content)
+    (tmp_path / "late").rename(run.predictions_folder / "t004.parquet")
+    assert found(run) == driver.update(history) == whole == kept_comparisons(run, "accuracy")
+
+
+def test_thousands_of_trials_are_read_in_parts_and_a_driver_may_stop_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path)
+    history, asked = read_history(run.journal_file), iter([False, False, True])
+    monkeypatch.setattr(comparer, "_SLICE", 2)
+    driver = Comparer(run, "accuracy", "max")
+    part = driver.update(history, stop=lambda: next(asked))
+    assert list(part.of) == ["t000", "t004", "t003", "t001"], "the best come first"
+    assert driver.update(history, most=2).of == part.of
+    assert driver.update(history) == found(run)
+
+
+def test_what_goes_wrong_in_comparing_ends_no_search_and_is_said_once(tmp_path: Path) -> None:
+    run, notes = Run(tmp_path), list[str]()
+    files = LeaderboardFiles(run, "max", "nosuch", every=0.001, note=notes.append)
+    with Journal.open(run.journal_file) as journal:
+        journal.append("session", planned=2, slots=1)
+        for number in range(2):
+            name = drawn(journal, number)
+            write_predictions(run.predictions_folder, name, right_on(BASE, LABELS), LABELS)
+            run_trial(journal, name, Told())
+            files.event("finished", journal.history.records[name], journal.history)
+        files.search_ended("complete")
+    (note,) = notes
+    assert note.startswith("trials cannot be compared: there is no metric 'nosuch'")
+    assert json.loads(run.leaderboard_file("json").read_text())[0]["rank"] == 1
+
+
 def test_a_leader_that_has_changed_leaves_nobody_tied_with_the_old_one(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     listed = rows(read_history(run.journal_file), "max", replace(found(run), leader="t003"))
@@ -354,6 +502,8 @@ def test_the_driver_keeps_what_a_reader_would_find(tmp_path: Path) -> None:
     assert kept_comparisons(run, "accuracy") == found(source)
     listed = json.loads(run.leaderboard_file("json").read_text())
     assert [row["tied"] for row in listed] == [row.tied for row in board(source).values()]
+    names = ("objective_se", "objective_low", "objective_high", "worse")
+    assert all(len(str(row[name])) <= 9 for row in listed for name in names), "no 0.80199998617"
 
 
 def test_ranks_and_ties_do_not_depend_on_the_order_in_which_trials_ended(tmp_path: Path) -> None:
@@ -434,6 +584,7 @@ def test_what_was_not_compared_is_not_called_behind(tmp_path: Path) -> None:
     assert f"t000 is ahead of 2 of 3 other finished trials {how}" in lines_of(run)
     (run.predictions_folder / "t002.parquet").unlink()
     write_predictions(run.predictions_folder, "t003", right_on(BASE, LABELS), LABELS)
+    run.comparisons_file.unlink()
     how = "(paired bootstrap over 300 rows, 95 % for all 3 at once); 1 was not compared"
     assert f"t000 cannot be told from t003 {how}" in lines_of(run)
 

@@ -18,8 +18,8 @@ errors rules addresses disks documents connections stores places tables frames s
 runs owners swaps claims leases neighbours hyperparameters provenance settings demo tasks metrics
 intervals hub labels glue folders origins drafts sources columns custom reading checks duplicates
 tokens cache data tiny layers models bases parameters ranges spaces kinds history journal ranking
-finalists draws ties comparisons leaderboard upkeep headings sheets ordering rendering views
-standing overview comparing live progress triallog batches mailbox losses training checkpoints
+finalists draws ties comparisons comparer leaderboard upkeep headings sheets ordering rendering
+views standing overview comparing live progress triallog batches mailbox losses training checkpoints
 materials ranks trials preemption scoring attempts bench resources preparation portrait description
 session hosts preflight study statements ledger scheduler slots crews orphans growth search retrain
 plain inputs answers predict evaluation scorecard grading counterparts cards export portable upload

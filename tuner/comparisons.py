@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner import documents
-from tuner.connections import at_once
 from tuner.errors import TunerError
-from tuner.history import Direction, History
-from tuner.ranking import Entrant, ranked, seed_variance
+from tuner.history import Direction
+from tuner.ranking import Entrant, seed_variance
 from tuner.runs import Run, bring
-from tuner.stores import Store
 
 if TYPE_CHECKING:
     from tuner.draws import Draws
@@ -50,19 +48,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """The comparisons `of` trials by their names, None for one whose predictions are missing or
-    damaged. `leader` is what `worse` and `tied` are about, and `seeds` names, for each
-    configuration that ran under several seeds, the trials that count: where either has changed,
-    these two say nothing."""
+    """The comparisons `of` trials by their names.
+
+    `leader` is what `worse` and `tied` are about, and `seeds` names, for each configuration that
+    ran under several seeds, the trials that count: where either has changed, these two say nothing.
+    `unread` are the trials whose predictions were missing or cannot be used, with the size in bytes
+    of what was there. `trouble` is what went wrong, in a line.
+    """
 
     objective: str
     leader: str | None = None
     seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    of: Mapping[str, Comparison | None] = field(default_factory=dict)
+    of: Mapping[str, Comparison] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
+    trouble: str | None = field(default=None, compare=False)
 
     def holds(self, entrants: Sequence[Entrant]) -> bool:
         """Whether `worse` and `tied` are about these configurations, best first."""
         return (self.leader, self.seeds) == (_leader(entrants), _seeds(entrants))
+
+    def covers(self, entrants: Sequence[Entrant], most: int | None = None) -> bool:
+        """Whether nothing new can be said of the best `most` (None: all) of these, best first."""
+        names = (name for entrant in entrants[:most] for name in names_of(entrant))
+        return self.holds(entrants) and all(n in self.of or n in self.unread for n in names)
 
 
 def compare(
@@ -81,18 +89,15 @@ def compare(
     """
     from tuner.intervals import interval, standard_error
 
-    found: dict[str, Comparison | None] = {}
+    found: dict[str, Comparison] = {}
     verdicts = _verdicts(entrants, draws, direction)
     for entrant in entrants:
         for record in entrant.scored:
             name = record.name
-            if name not in draws:
-                found[name] = None
-                continue
-            bounds = interval(draws.of(name))
-            sure = standard_error(draws.of(name)), bounds.low, bounds.high
-            worse, tied = verdicts.get(name, (None, None))
-            found[name] = Comparison(*map(_short, sure), worse, tied)
+            if name in draws:
+                bounds = interval(draws.of(name))
+                sure = standard_error(draws.of(name)), bounds.low, bounds.high
+                found[name] = Comparison(*map(_short, sure), *verdicts.get(name, (None, None)))
     return Comparisons(objective, _leader(entrants), _seeds(entrants), found)
 
 
@@ -106,15 +111,15 @@ def _verdicts(
     from tuner.ties import apart, behind
 
     leader = entrants[0] if entrants and entrants[0].seeds else None
-    best = None if leader is None else draws.mean(_names(leader))
+    best = None if leader is None else draws.mean(names_of(leader))
     if leader is None or best is None:
         return {}
     sign = 1.0 if direction == "max" else -1.0
     variance = seed_variance(entrants)
     means, compared, worse = [best], [leader], [0.5]
     for entrant in entrants[1:]:
-        values = draws.mean(_names(entrant))
-        if values is not None and draws.paired(*_names(leader), *_names(entrant)):
+        values = draws.mean(names_of(entrant))
+        if values is not None and draws.paired(*names_of(leader), *names_of(entrant)):
             noise = math.sqrt(variance * (1 / leader.seeds + 1 / entrant.seeds))
             worse.append(_short(behind(sign * (best - values), noise)))
             means.append(values)
@@ -133,7 +138,8 @@ def _short(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def _names(entrant: Entrant) -> list[str]:
+def names_of(entrant: Entrant) -> list[str]:
+    """The trials that count of a configuration, that which drew it first."""
     return [record.name for record in entrant.scored]
 
 
@@ -142,7 +148,7 @@ def _leader(entrants: Sequence[Entrant]) -> str | None:
 
 
 def _seeds(entrants: Sequence[Entrant]) -> dict[str, tuple[str, ...]]:
-    return {e.record.name: tuple(_names(e)) for e in entrants if e.seeds > 1}
+    return {e.record.name: tuple(names_of(e)) for e in entrants if e.seeds > 1}
 
 
 # Where comparisons are kept
@@ -150,86 +156,52 @@ def _seeds(entrants: Sequence[Entrant]) -> dict[str, tuple[str, ...]]:
 
 def write_comparisons(run: Run, found: Comparisons) -> None:
     """Write comparisons.json, whole or not at all. Raises OSError."""
-    trials = {name: None if one is None else asdict(one) for name, one in found.of.items()}
-    lines = ",\n  ".join(f"{json.dumps(n)}: {json.dumps(t)}" for n, t in trials.items())
-    head = json.dumps(
-        {"objective": found.objective, "leader": found.leader, "seeds": found.seeds}
-    ).removesuffix("}")
+    lines = ",\n  ".join(f"{json.dumps(n)}: {json.dumps(asdict(t))}" for n, t in found.of.items())
+    names = ("objective", "leader", "seeds", "unread")
+    head = json.dumps({name: getattr(found, name) for name in names}).removesuffix("}")
     documents.write_text(run.comparisons_file, f'{head},\n "trials": {{\n  {lines}\n }}}}\n')
 
 
 def kept_comparisons(run: Run, objective: str) -> Comparisons:
-    """What the run's comparisons.json holds; nothing where it is missing, damaged or of another
-    objective. Of a run in a store the file is brought down first."""
+    """What the run's comparisons.json holds; nothing where it is missing, of another objective or
+    of an older tuner, nor where it is damaged, which is a trouble. Of a run in a store the file is
+    brought down first."""
     empty = Comparisons(objective)
     try:
         bring(run, run.comparisons_file.name)
         said = json.loads(run.comparisons_file.read_bytes())
-        if said["objective"] != objective:
+        if said["objective"] != objective or "unread" not in said:
             return empty
-        seeds = {name: tuple(trials) for name, trials in said["seeds"].items()}
-        of = {n: None if one is None else Comparison(**one) for n, one in said["trials"].items()}
-        return Comparisons(objective, said["leader"], seeds, of)
-    except (OSError, TunerError, ValueError, KeyError, TypeError, AttributeError):
+        return Comparisons(
+            objective,
+            None if said["leader"] is None else _is(str, said["leader"]),
+            {n: tuple(_is(str, one) for one in _is(list, g)) for n, g in said["seeds"].items()},
+            {name: _comparison(one) for name, one in said["trials"].items()},
+            {name: _is(int, size) for name, size in said["unread"].items()},
+        )
+    except (OSError, TunerError):
         return empty
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        return replace(
+            empty, trouble=f"{run.comparisons_file.name} is damaged ({why}), and not used"
+        )
 
 
-def comparisons_of(
-    run: Run, history: History, objective: str, direction: Direction, *, fetch: bool = False
-) -> Comparisons:
-    """The comparisons of a run's finished trials: those kept, and what is missing of them from the
-    predictions. Of a run in a store predictions are read with `fetch` only."""
-    kept, entrants = kept_comparisons(run, objective), ranked(history, direction)
-    holds = kept.holds(entrants)
-    # Where `worse` holds, what is kept stays as it is.
-    wanted = [e for e in entrants if not holds or not kept.of.keys() >= set(_names(e))]
-    if not wanted or (run.uri is not None and not fetch):
-        return kept
-    return Comparer(run, objective, direction).update(history)
+_Kind = TypeVar("_Kind")
 
 
-class Comparer:
-    """Keeps a run's comparisons up to date as trials finish: what was drawn stays in memory."""
+def _is(kind: type[_Kind], value: object) -> _Kind:
+    if type(value) is not kind:
+        raise ValueError(f"{value!r} is no {kind.__name__}")
+    return value
 
-    def __init__(self, run: Run, objective: str, direction: Direction) -> None:
-        from tuner.draws import Draws
 
-        self.draws = Draws(objective)
-        self._run = run
-        self._objective = objective
-        self._direction = direction
-        self._missing: set[str] = set()
-
-    def update(self, history: History, *, again: bool = False) -> Comparisons:
-        """The comparisons of all trials that have finished; `again` looks once more for
-        predictions that were not there."""
-        if again:
-            self._missing.clear()
-        entrants = ranked(history, self._direction)
-        self.read(name for entrant in entrants for name in _names(entrant))
-        return compare(entrants, self.draws, self._objective, self._direction)
-
-    def read(self, names: Iterable[str]) -> None:
-        """Draw for trials whose predictions can be read, and remember those whose cannot."""
-        from tuner.draws import read_predictions
-
-        fresh = [n for n in names if n not in self.draws and n not in self._missing]
-        store = self._run.store
-
-        def read(name: str) -> tuple[str, bytes]:
-            return name, self._content(store, name)
-
-        contents = at_once(read, fresh) if store is not None else [read(name) for name in fresh]
-        said = {name: read_predictions(content) for name, content in contents if content}
-        self.draws.take({name: found for name, found in said.items() if found is not None})
-        self._missing |= {name for name in fresh if name not in self.draws}
-
-    def _content(self, store: Store | None, name: str) -> bytes:
-        """A trial's predictions as they are stored; empty where there are none."""
-        file = self._run.predictions_folder / f"{name}.parquet"
-        try:
-            if store is not None:
-                return store.read(f"{self._run.predictions_folder.name}/{file.name}") or b""
-            return file.read_bytes()
-        except (OSError, TunerError):
-            return b""
+def _comparison(said: dict[str, Any]) -> Comparison:
+    found = Comparison(**said)
+    numbers = [found.se, found.low, found.high, *([] if found.worse is None else [found.worse])]
+    if not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
+        raise ValueError(f"{said!r} holds what is no number")
+    if found.tied is not None:
+        _is(bool, found.tied)
+    return found

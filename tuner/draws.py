@@ -37,19 +37,25 @@ class Predictions:
 
 
 def read_predictions(content: bytes) -> Predictions | None:
-    """The predictions in a Parquet file (`row`, `logits`, `label`); None for a damaged one."""
+    """The predictions in a Parquet file (`row`, `logits`, `label`); None for a damaged one, and for
+    one with anything else in it."""
     try:
-        table = pq.read_table(io.BytesIO(content), columns=["row", "logits", "label"])
+        file = pq.ParquetFile(io.BytesIO(content))
+        table = file.read(["row", "logits", "label"], use_threads=False)
         lists = table.column("logits").combine_chunks()
         flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
         logits = flat.reshape(table.num_rows, -1) if table.num_rows else flat
         offsets = np.diff(lists.offsets.to_numpy())
         ids, labels = table.column("row").to_numpy(), table.column("label").to_numpy()
-    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError):
+    except (pa.ArrowException, OSError, ArithmeticError, *_ODD):
         return None
     if not len(ids) or not (offsets == offsets[0]).all() or ids.dtype.kind not in "iu":
         return None
     return Predictions(ids, logits, labels) if labels.dtype.kind in "iuf" else None
+
+
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
+"""What comes of columns of other types, nested ones, and lists of unequal lengths."""
 
 
 class Draws:
@@ -80,9 +86,11 @@ class Draws:
                     resamples=self._resamples,
                     seed=_SEED,
                 )
-            except (ValueError, IndexError):
+            except _ODD:
                 continue
             for name, values in found.items():
+                if not np.isfinite(values).all():
+                    continue
                 # Hundreds of trials are kept; equal scores stay equal.
                 self._values[name] = values.astype(np.float32)
                 self._rows[name] = rows

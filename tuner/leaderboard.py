@@ -102,7 +102,7 @@ def rows(
     told = comparisons or Comparisons("")
     if not told.holds(entrants):
         old = told.of.items()
-        told = replace(told, of={n: one and replace(one, worse=None, tied=None) for n, one in old})
+        told = replace(told, of={n: replace(one, worse=None, tied=None) for n, one in old})
     found: list[Row] = []
     for rank, entrant in enumerate(entrants, start=1):
         row = _row(entrant.record, rank, direction, told.of.get(entrant.record.name))

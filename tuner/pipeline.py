@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.comparisons import comparisons_of, write_comparisons
+from tuner.comparer import FEW, comparisons_of
+from tuner.comparisons import write_comparisons
 from tuner.drafts import Draft
 from tuner.endings import of_winner
 from tuner.errors import SearchError, UserError
@@ -254,7 +255,8 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
     run, preparation = job.run, job.preparation
     history = read_history(run.journal_file)
     objective, direction = preparation.task.objective, preparation.direction
-    found = comparisons_of(run, history, objective, direction, fetch=True)
+    few = FEW if reason == "interrupted" else None  # who pressed Ctrl-C does not want to wait
+    found = comparisons_of(run, history, objective, direction, fetch=True, most=few)
     table = tuple(rows(history, direction, found))
     job.lease.check()
     write_comparisons(run, found)

@@ -113,7 +113,9 @@ def ledger_of(
         Judge(settings.rungs, preparation.direction, asha=settings.scheduler == "asha"),
         (
             *watchers,
-            LeaderboardFiles(run, preparation.direction, preparation.task.objective),
+            LeaderboardFiles(
+                run, preparation.direction, preparation.task.objective, note=job.watcher.note
+            ),
             job.tracking,
             ReportPage(run),
         ),

@@ -9,8 +9,10 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Callable
 
-from tuner.comparisons import Comparer, Comparisons, write_comparisons
+from tuner.comparer import FEW, Comparer
+from tuner.comparisons import Comparisons, write_comparisons
 from tuner.history import Direction, History, Record
 from tuner.leaderboard import rows, write_leaderboard
 from tuner.runs import Run
@@ -28,7 +30,8 @@ class LeaderboardFiles:
 
     The files are rewritten at most once a second. A change that comes too soon after a write is
     written when the second is over, by a thread of its own. With an `objective`, another thread
-    compares the trials that have finished and keeps what it finds in comparisons.json.
+    compares the trials that have finished and keeps what it finds in comparisons.json; where that
+    goes wrong, `note` is told so, once.
     """
 
     def __init__(
@@ -38,11 +41,14 @@ class LeaderboardFiles:
         objective: str | None = None,
         *,
         every: float = WRITE_EVERY,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._run = run
         self._direction = direction
         self._objective = objective
         self._every = every
+        self._tell = note
+        self._told = False
         self._history: History | None = None
         self._next = -math.inf
         self._timer: threading.Timer | None = None
@@ -71,7 +77,8 @@ class LeaderboardFiles:
                 self._thread.start()
 
     def search_ended(self, reason: str) -> None:
-        """Write what has not been written yet."""
+        """Write what has not been written yet. Who has interrupted the search does not wait until
+        each of thousands of trials is compared: the best are."""
         self._ending.set()
         if self._thread is not None:
             self._news.set()
@@ -79,7 +86,7 @@ class LeaderboardFiles:
         with self._lock:
             history = self._history
             if history is not None and self._thread is not None:
-                self._compare(history, again=True)
+                self._compare(history, last=True, most=FEW if reason == "interrupted" else None)
             if history is not None and (self._timer is not None or self._thread is not None):
                 if self._timer is not None:
                     self._timer.cancel()
@@ -121,11 +128,18 @@ class LeaderboardFiles:
             if self._ending.wait(max(self._every, took / _SHARE)):
                 return
 
-    def _compare(self, history: History, *, again: bool = False) -> None:
+    def _compare(self, history: History, *, last: bool = False, most: int | None = None) -> None:
         """Compare the trials anew. Nothing that goes wrong with their predictions ends a search."""
         if self._objective is None:
             return
         self._comparer = self._comparer or Comparer(self._run, self._objective, self._direction)
-        self._comparisons = self._comparer.update(history, again=again)
+        stop = self._ending.is_set if not last else lambda: False
+        found = self._comparer.update(history, most=most, again=last, stop=stop)
+        if found.trouble is not None:
+            if not self._told:
+                self._told = True
+                self._tell(f"{found.trouble}; the search goes on, and who is tied is not known")
+            return
+        self._comparisons = found
         with contextlib.suppress(OSError):
-            write_comparisons(self._run, self._comparisons)
+            write_comparisons(self._run, found)

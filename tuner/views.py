@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tuner.comparisons import comparisons_of
+from tuner.comparer import comparisons_of
+from tuner.comparisons import Comparisons
 from tuner.errors import UserError
 from tuner.headings import Heading, heading
 from tuner.journal import Direction, History, read_part
@@ -42,8 +43,12 @@ class View:
     @cached_property
     def rows(self) -> list[Row]:
         """The run's leaderboard, best first."""
-        found = comparisons_of(self.run, self.history, self.objective, self.direction)
-        return rows(self.history, self.direction, found)
+        return rows(self.history, self.direction, self.comparisons)
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """How sure its scores are, and who is tied."""
+        return comparisons_of(self.run, self.history, self.objective, self.direction)
 
     @property
     def planned(self) -> int:
@@ -64,7 +69,7 @@ class View:
             live=self.live,
             resume=shlex.quote(self.run.where),
             planned=self.planned,
-            troubles=self.troubles,
+            troubles=(*self.troubles, *filter(None, [self.comparisons.trouble])),
         )
 
 
