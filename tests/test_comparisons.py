@@ -104,6 +104,10 @@ def apart_by_loops(draws: dict[str, np.ndarray], scores: dict[str, float]) -> se
     def distance(gap: float, one: str, other: str) -> float:
         return gap / spreads[one, other] if spreads[one, other] > 1e-7 else 0.0
 
+    def beyond(name: str) -> float:
+        gap, spread = scores[leader] - scores[name], spreads[leader, name]
+        return gap / math.sqrt(spread**2 + gap**2 / ROWS) if spread > 1e-7 else 0.0
+
     while True:
         farthest = []
         for n in range(RESAMPLES):
@@ -111,7 +115,7 @@ def apart_by_loops(draws: dict[str, np.ndarray], scores: dict[str, float]) -> se
             gaps = [distance(centred[best][n] - centred[name][n], best, name) for name in left]
             farthest.append(max(gaps))
         bound = np.quantile(farthest, 0.95, method="higher") + 1e-6
-        stay = [n for n in left if distance(scores[leader] - scores[n], leader, n) <= bound]
+        stay = [name for name in left if beyond(name) <= bound]
         if stay == left:
             return set(draws) - set(left)
         left = stay
@@ -168,7 +172,7 @@ def searches(trials: int, times: int, shares: np.ndarray) -> Iterator[np.ndarray
         right = 0.8 * hard + 0.6 * random.normal(size=(rows_, trials)) < bounds
         scores = right.mean(axis=0)
         draws = np.asarray((drawn @ right).T, np.float32)
-        yield apart(draws, scores, int(scores.argmax()))
+        yield apart(draws, scores, rows_, int(scores.argmax()))
 
 
 def test_of_ten_equal_trials_one_is_told_from_the_leader_in_few_searches() -> None:
@@ -194,7 +198,7 @@ def test_one_that_is_unlike_the_others_does_not_blur_them() -> None:
     random = np.random.default_rng(2)
     right = np.stack([BASE, differing(0, 12), random.random(ROWS) < BASE.mean() - 0.05], axis=1)
     drawn = np.concatenate(list(counts(ROWS, 400, 0))) / ROWS
-    told = apart(np.asarray((drawn @ right).T, np.float32), right.mean(axis=0))
+    told = apart(np.asarray((drawn @ right).T, np.float32), right.mean(axis=0), ROWS)
     assert told.tolist() == [False, True, False]
 
 

@@ -322,6 +322,31 @@ def test_a_score_that_is_undefined_is_nobodys_best(journal: Journal) -> None:
     assert standing(journal.history, "max").value is None
 
 
+def test_what_a_tally_says_costs_the_same_after_thousands_of_trials_also_in_the_finals(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def watched(history: History, direction: Direction) -> int:
+        counted.append(len(history.records))
+        return in_all(history, direction)
+
+    monkeypatch.setattr("tuner.standing.in_all", watched)
+    journal.append("session", planned=4, slots=1, finalists=2, reseeds=2)
+    tally = Tally(journal.history, "max")
+    for number in range(8):
+        more = {"reseed_of": f"t{number % 2:03d}"} if number >= 4 else {}
+        name, empty = f"t{number:03d}", {"configuration": {}}
+        journal.append("drawn", trial=name, number=number, **empty, **more)
+        for event in ("taken", "report", "finished"):
+            fields = {"trial": name} if event == "taken" else said(name, 2, 1 - number / 10)
+            journal.append(event, **fields)
+            tally.hear(journal.history.records[name])
+            assert tally.standing.planned == 8 == standing(journal.history, "max").planned
+    # Once a trial that was drawn or done, each by the tally and by those that begin afresh.
+    assert len(counted) < 2 * 3 * 4
+
+
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_a_tally_that_hears_every_event_says_what_the_whole_history_says(
     journal: Journal, direction: Direction

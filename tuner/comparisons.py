@@ -96,8 +96,10 @@ def compare(
             name = record.name
             if name in draws:
                 bounds = interval(draws.of(name))
-                sure = standard_error(draws.of(name)), bounds.low, bounds.high
-                found[name] = Comparison(*map(_short, sure), *verdicts.get(name, (None, None)))
+                se, low, high = map(
+                    _short, (standard_error(draws.of(name)), bounds.low, bounds.high)
+                )
+                found[name] = Comparison(se, low, high, *verdicts.get(name, (None, None)))
     return Comparisons(objective, _leader(entrants), _seeds(entrants), found)
 
 
@@ -128,7 +130,8 @@ def _verdicts(
     if variance > 0.0:
         for line, entrant in zip(stacked, compared, strict=True):
             line += draws.noise(entrant.record.number) * math.sqrt(variance / entrant.seeds)
-    told = apart(stacked, np.array([sign * entrant.mean for entrant in compared]))
+    scores = np.array([sign * entrant.mean for entrant in compared])
+    told = apart(stacked, scores, draws.rows(leader.record.name))
     names = [entrant.record.name for entrant in compared]
     return {n: (p, not t) for n, p, t in list(zip(names, worse, told.tolist(), strict=True))[1:]}
 

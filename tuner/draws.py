@@ -70,6 +70,7 @@ class Draws:
         self._resamples = resamples
         self._values: dict[str, Array] = {}
         self._rows: dict[str, str] = {}
+        self._many: dict[str, int] = {}
 
     def take(self, predictions: Mapping[str, Predictions]) -> None:
         """Draw for trials; those whose logits do not fit the objective are passed over."""
@@ -94,6 +95,7 @@ class Draws:
                 # Hundreds of trials are kept; equal scores stay equal.
                 self._values[name] = values.astype(np.float32)
                 self._rows[name] = rows
+                self._many[name] = len(labels)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -101,6 +103,10 @@ class Draws:
     def of(self, name: str) -> Array:
         """A trial's values, float32 [resamples]. Raises KeyError for one that was not taken."""
         return self._values[name]
+
+    def rows(self, name: str) -> int:
+        """How many rows a trial was scored on. Raises KeyError as `of` does."""
+        return self._many[name]
 
     def mean(self, names: Iterable[str]) -> Array | None:
         """The mean of the trials' values, float64 [resamples]; None where one is missing or they

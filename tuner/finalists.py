@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tuner.history import Direction, History
+from tuner.history import Direction, History, Session
 from tuner.hyperparameters import SEED, Configuration
 from tuner.ranking import by_own_score, repeats
 
@@ -84,10 +84,17 @@ def in_all(history: History, direction: Direction) -> int:
     if session is None:
         return len(history.records)
     drawn = searched(history)
-    repeats = len(history.records) - drawn
+    done = session.planned - open_trials(history, session.planned)
+    known = foreseen(session, drawn, len(history.records) - drawn, done)
+    finals = Finals(session.finalists, session.reseeds)
+    return len(history.records) + len(due(history, direction, finals)) if known is None else known
+
+
+def foreseen(session: Session, drawn: int, repeats: int, done: int) -> int | None:
+    """What `in_all` says, from counts alone: of the trials that the search has `drawn` so many are
+    `done`, and so many `repeats` ran one again. None once it depends on which finalists have run.
+    """
     finals = Finals(session.finalists, session.reseeds)
     if not finals.trials:
         return max(session.planned, drawn) + repeats
-    if open_trials(history, session.planned) > 0:
-        return session.planned + max(repeats, finals.trials)
-    return len(history.records) + len(due(history, direction, finals))
+    return session.planned + max(repeats, finals.trials) if done < session.planned else None

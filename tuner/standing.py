@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tuner.finalists import in_all
+from tuner.finalists import foreseen, in_all
 from tuner.hyperparameters import REDUCTION
 from tuner.journal import Direction, History, Record
 
@@ -45,7 +45,10 @@ class Tally:
         self._direction = direction
         self._sign = 1 if direction == "max" else -1
         self._done: set[str] = set()
-        self._again = False
+        self._searched = 0
+        self._repeats: set[str] = set()
+        self._counted: tuple[int, ...] = ()
+        self._in_all = 0
         self._running: dict[str, Record] = {}
         self._spent = 0.0
         self._timed = 0
@@ -56,9 +59,11 @@ class Tally:
 
     def hear(self, record: Record) -> None:
         """Something happened to a trial."""
-        self._again = self._again or record.reseed_of is not None
+        if record.reseed_of is not None:
+            self._repeats.add(record.name)
         if record.done and record.name not in self._done:
             self._done.add(record.name)
+            self._searched += record.reseed_of is None
             if record.last is not None:
                 self._spent += record.last.total_seconds
                 self._timed += 1
@@ -97,10 +102,17 @@ class Tally:
     @property
     def _planned(self) -> int:
         """How many trials there are to be, finalists' runs under other seeds included."""
-        sessions = self._history.sessions
-        if not self._again and not (sessions and sessions[-1].finalists):
-            return self._history.planned
-        return in_all(self._history, self._direction)
+        history, repeats = self._history, len(self._repeats)
+        if history.sessions:
+            drawn = len(history.records) - repeats
+            known = foreseen(history.sessions[-1], drawn, repeats, self._searched)
+            if known is not None:
+                return known
+        # Of all events, these alone change it: to sort thousands of trials at each one would cost.
+        now = len(history.records), len(history.sessions), self._searched
+        if now != self._counted:
+            self._counted, self._in_all = now, in_all(history, self._direction)
+        return self._in_all
 
     @property
     def seconds_left(self) -> float | None:

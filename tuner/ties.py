@@ -21,24 +21,25 @@ _ROUNDING = 1 + 1e-6
 """Scores of whole rows lie exactly on the bound now and then: that is not past it."""
 
 
-def apart(draws: Array, scores: Array, leader: int = 0) -> Array:
+def apart(draws: Array, scores: Array, rows: int, leader: int = 0) -> Array:
     """Which trials can be told from the leader, with `LEVEL` for all of them together: bool
     [trials], False for the leader itself.
 
     `draws` [trials, resamples] are the trials' scores on the same resamples of the rows, `scores`
-    [trials] those on the rows themselves; higher is better. Were all trials equally good, any one
-    of them would be told from the leader in at most about 1 - `LEVEL` of all searches.
+    [trials] those on the `rows` rows themselves; higher is better. Were all trials equally good,
+    any one of them would be told from the leader in at most about 1 - `LEVEL` of all searches.
 
     A trial's distance is how far its score is from the leader's, in standard errors of their
-    difference (of the paired draws). How far the last of equal trials falls behind their leader is
+    difference (of the paired draws; as though the two were equally good, which of few rows is more,
+    as in McNemar's test). How far the last of equal trials falls behind their leader is
     taken from the draws: with each trial's mean taken away all are equal, each resample has a
     leader of its own, and the bound is the `LEVEL` quantile of the largest distance from it. Trials
     beyond the bound are out, and the rest are judged again among themselves, until none goes.
     """
     centred = draws - draws.mean(axis=1, keepdims=True, dtype=np.float64).astype(draws.dtype)
     spread = np.std(centred - centred[leader], axis=1, ddof=1, dtype=np.float64)
-    ahead = np.asarray(scores, np.float64)
-    distance = _ratio(ahead[leader] - ahead, spread)
+    ahead = np.asarray(scores[leader] - scores, np.float64)
+    distance = _ratio(ahead, np.where(spread > _NOTHING, np.hypot(spread, ahead / rows**0.5), 0.0))
     left = np.arange(len(ahead))
     while True:
         bound = _ROUNDING * _bound(centred[left])
