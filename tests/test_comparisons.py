@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -414,18 +413,32 @@ def test_what_a_reader_drew_the_next_one_finds(tmp_path: Path) -> None:
     assert board(run) == first
 
 
-def test_in_a_folder_of_others_a_reader_compares_the_best_and_leaves_it_as_it_is(
+def test_of_many_trials_a_reader_compares_the_best_and_the_others_stay_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of(tmp_path)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    run, best = run_of(tmp_path), {"t000", "t003", "t004"}
     monkeypatch.setattr(comparer, "FEW", 3)
-    assert list(found(run).of) == ["t000", "t004", "t003"]
-    assert not run.comparisons_file.exists()
+    assert found(run).of.keys() == best == kept_comparisons(run, "accuracy").of.keys()
     whole = Comparer(run, "accuracy", "max").update(read_history(run.journal_file))
-    write_comparisons(run, replace(whole, of={n: whole.of[n] for n in ("t000", "t003", "t004")}))
-    shutil.rmtree(run.predictions_folder)
-    assert found(run).of.keys() == {"t000", "t003", "t004"}
+    write_comparisons(run, replace(whole, of={n: o for n, o in whole.of.items() if n != "t003"}))
+    again = found(run)
+    assert again.of.keys() == set(TRIALS)
+    assert (again.of["t001"], again.of["t002"]) == (whole.of["t001"], whole.of["t002"])
+    # Who leads has changed: of the others their own errors are known.
+    write_comparisons(run, replace(whole, leader="t001"))
+    again = found(run)
+    assert again.of["t001"] == replace(whole.of["t001"], worse=None, tied=None)
+    assert again.of["t004"] == whole.of["t004"]
+    assert kept_comparisons(run, "accuracy") == again
+
+
+def test_where_nothing_can_be_written_a_reader_says_the_same(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.comparisons_file.mkdir()  # as root, nothing else cannot be written
+    first = found(run)
+    assert run.comparisons_file.is_dir()
+    run.comparisons_file.rmdir()
+    assert found(run) == first
 
 
 def test_where_a_driver_is_at_the_run_a_reader_draws_nothing(tmp_path: Path) -> None:

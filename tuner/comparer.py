@@ -7,7 +7,6 @@ Reads predictions; what a comparison says is `tuner.comparisons`'s business.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -20,7 +19,8 @@ from tuner.ranking import ranked
 from tuner.runs import Run
 
 FEW = 300
-"""So many configurations, the best, are compared where it must not take long."""
+"""So many configurations, the best, are compared where it must not take long. None of them is told
+from the leader more easily than among all: the best of many lie closer together."""
 
 _SLICE = 200
 """So many trials are read and drawn for at a time: about a second's work."""
@@ -35,29 +35,34 @@ def comparisons_of(
     fetch: bool = False,
     most: int | None = None,
 ) -> Comparisons:
-    """The comparisons of a run's finished trials, of the best `most` configurations at least (None:
-    all): those kept, where they are whole, else drawn anew from the predictions.
+    """The comparisons of a run's finished trials: those kept, where they are whole, else drawn anew
+    from the predictions.
 
-    What a reader draws is kept in the run's folder for the next one. Where that cannot be, only the
-    best `FEW` are drawn for; and nothing is where a driver is at the run, who will soon have done
-    it, or where it lies in a store. The driver itself reads its run's predictions with `fetch`,
-    also from a store, and keeps what is found where it sees fit.
+    A reader draws for the best `FEW` configurations, which takes a second, and what it found is
+    kept in the run's folder for the next one, beside what was known of the others. It draws nothing
+    where a driver is at the run, who will soon have done it, or where the run lies in a store. The
+    driver itself reads its run's predictions with `fetch`, also from a store, those of the best
+    `most` configurations (None: all), and keeps what is found where it sees fit.
     """
     kept, entrants = kept_comparisons(run, objective), ranked(history, direction)
     if run.uri is not None and not fetch:
         return kept
-    keep = not fetch and os.access(run.folder, os.W_OK)
-    if not fetch and not keep:
-        most = FEW
+    most = most if fetch else FEW
     if kept.covers(entrants, most) and not _come(run, kept):
         return kept
     if not fetch and is_held(run):
         return kept
     found = Comparer(run, objective, direction).update(history, most=most)
-    if keep and found.trouble is None:
+    if found.trouble is not None:
+        return replace(kept, trouble=kept.trouble or found.trouble)
+    known = {**(kept if kept.holds(entrants) else kept.alone).of, **found.of}
+    lacking = {**kept.unread, **found.unread}
+    unread = {name: size for name, size in lacking.items() if name not in known}
+    found = replace(found, of=known, unread=unread, trouble=kept.trouble)
+    if not fetch:
         with contextlib.suppress(OSError):
             write_comparisons(run, found)
-    return replace(found, trouble=kept.trouble or found.trouble)
+    return found
 
 
 def _come(run: Run, kept: Comparisons) -> bool:

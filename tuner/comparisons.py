@@ -67,6 +67,12 @@ class Comparisons:
         """Whether `worse` and `tied` are about these configurations, best first."""
         return (self.leader, self.seeds) == (_leader(entrants), _seeds(entrants))
 
+    @property
+    def alone(self) -> Comparisons:
+        """What these say of each trial by itself."""
+        alone = {name: replace(one, worse=None, tied=None) for name, one in self.of.items()}
+        return replace(self, of=alone)
+
     def covers(self, entrants: Sequence[Entrant], most: int | None = None) -> bool:
         """Whether nothing new can be said of the best `most` (None: all) of these, best first."""
         names = (name for entrant in entrants[:most] for name in names_of(entrant))

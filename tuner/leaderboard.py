@@ -101,8 +101,7 @@ def rows(
     entrants = ranked(history, direction)
     told = comparisons or Comparisons("")
     if not told.holds(entrants):
-        old = told.of.items()
-        told = replace(told, of={n: replace(one, worse=None, tied=None) for n, one in old})
+        told = told.alone
     found: list[Row] = []
     for rank, entrant in enumerate(entrants, start=1):
         row = _row(entrant.record, rank, direction, told.of.get(entrant.record.name))
