@@ -55,14 +55,10 @@ def comparisons_of(
     found = Comparer(run, objective, direction).update(history, most=most)
     if found.trouble is not None:
         return replace(kept, trouble=kept.trouble or found.trouble)
-    known = {**(kept if kept.holds(entrants) else kept.alone).of, **found.of}
-    lacking = {**kept.unread, **found.unread}
-    unread = {name: size for name, size in lacking.items() if name not in known}
-    found = replace(found, of=known, unread=unread, trouble=kept.trouble)
     if not fetch:
         with contextlib.suppress(OSError):
             write_comparisons(run, found)
-    return found
+    return replace(found, trouble=kept.trouble)
 
 
 def _come(run: Run, kept: Comparisons) -> bool:
@@ -81,7 +77,8 @@ def _size(run: Run, name: str) -> int:
 
 
 class Comparer:
-    """Keeps a run's comparisons up to date as trials finish: what was drawn stays in memory."""
+    """Keeps a run's comparisons up to date as trials finish: what was drawn stays in memory. Of
+    trials that nothing is drawn for stands what the run kept of them."""
 
     def __init__(self, run: Run, objective: str, direction: Direction) -> None:
         from tuner.draws import Draws
@@ -91,6 +88,7 @@ class Comparer:
         self._objective = objective
         self._direction = direction
         self._unread: dict[str, int] = {}
+        self._kept = kept_comparisons(run, objective)
 
     def update(
         self,
@@ -115,7 +113,10 @@ class Comparer:
                     break
                 self._read(fresh[start : start + _SLICE])
             found = compare(entrants, self._draws, self._objective, self._direction)
-            return replace(found, unread=dict(self._unread))
+            kept = self._kept if self._kept.holds(entrants) else self._kept.alone
+            known = {n: one for n, one in kept.of.items() if n not in self._unread}
+            lacking = {n: size for n, size in kept.unread.items() if n not in found.of}
+            return replace(found, of=known | found.of, unread=lacking | self._unread)
         except Exception as error:
             kind = "" if isinstance(error, TunerError) else f"{type(error).__name__}: "
             said = " ".join(f"{kind}{error}".split())
