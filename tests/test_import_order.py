@@ -16,7 +16,8 @@ PACKAGE = Path(tuner.__file__).parent
 ORDER = """
 errors collection rules addresses disks documents connections stores places tables frames strata
 splits shelves
-runs owners swaps claims leases neighbours hyperparameters provenance settings demo tasks metrics
+runs owners swaps claims leases neighbours hyperparameters provenance forms settings
+demo tasks metrics
 intervals hub labels glue folders origins drafts sources columns custom reading checks duplicates
 tokens cache data tiny layers models bases parameters ranges spaces kinds history journal ranking
 finalists draws comparisons leaderboard shortfall

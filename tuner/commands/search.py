@@ -12,8 +12,9 @@ import typer
 
 from tuner.commands import DONE, FAILED, Storage, Which, app
 from tuner.errors import UserError
+from tuner.forms import parse_duration
 from tuner.options import settings_command, training_command
-from tuner.settings import Settings, parse_duration, read_run_file
+from tuner.settings import Settings, read_run_file
 
 if TYPE_CHECKING:
     from tuner.leaderboard import Row
