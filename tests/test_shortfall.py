@@ -51,6 +51,16 @@ def test_a_model_far_below_its_trial_is_told_of_with_a_way_out(listed: list[Row]
     assert "tuner show" not in short.sentence("runs/m", None)
 
 
+def test_the_runner_up_is_another_configuration(listed: list[Row]) -> None:
+    again = replace(listed[0], trial="t009", rank=None, reseed_of=listed[0].trial)
+    stopped = replace(listed[1], trial="t008", rank=None, status="stopped")
+    failed = replace(stopped, trial="t007", status="failed")
+    assert runner_up([listed[0], again, *listed[1:]]) == listed[1].trial
+    assert runner_up([listed[0], again, stopped, failed]) == "t008"
+    assert runner_up([listed[0], again, failed]) is None
+    assert runner_up([]) is None
+
+
 def test_neither_score_counts_for_more_than_its_rows_do(listed: list[Row]) -> None:
     """A drop out of the trial's own interval, which few final rows explain."""
     assert found(listed, 0.49) is not None
@@ -65,6 +75,8 @@ def test_a_better_score_and_one_of_which_nothing_more_is_known_are_no_shortfall(
     assert found(listed, 0.9, direction="min") is not None
     assert found([replace(listed[0], objective_se=None)], 0.1) is None
     assert shortfall(listed, "accuracy", "max", {"accuracy": 0.1}, {}) is None
+    assert shortfall(listed, "accuracy", "max", {"accuracy": 0.1}, {}, 1000) is not None
+    assert shortfall(listed, "f1", "max", {"f1": 0.1}, {}, 1000) is None
     assert shortfall([], "accuracy", "max", {"accuracy": 0.1}, {}) is None
 
 
@@ -104,7 +116,8 @@ def test_the_leaderboard_and_the_page_tell_of_it_and_older_scores_do_not(
     told = f"Retrained, {winner.trial} scores accuracy 0.6000 where its trial had"
     for changes, said in (
         ({}, True),
-        ({"intervals": {}}, False),
+        ({"intervals": {}}, True),
+        ({"intervals": {}, "rows": 12}, False),
         ({"hyperparameters": {"seed": 1}}, False),
     ):
         file.write_text(json.dumps({**scores, **changes}))

@@ -173,7 +173,7 @@ def _write(
         card=_facts(job, winner, history),
         max_length=data.max_length,
         evaluation=evaluation,
-        shortfall=_shortfall(job, history, metrics, intervals),
+        shortfall=_shortfall(job, history, metrics, intervals, data.validation.num_rows),
     )
     forget(logits)
 
@@ -183,7 +183,8 @@ def keep_model(job: Job, winner: Row, history: History, scores: Mapping[str, Any
     `scores` are those in its metrics.json."""
     from tuner.export import tell_again
 
-    found = _shortfall(job, history, scores["metrics"], scores.get("intervals") or {})
+    intervals = scores.get("intervals") or {}
+    found = _shortfall(job, history, scores["metrics"], intervals, scores["rows"])
     preparation = job.preparation
     job.lease.check()
     tell_again(
@@ -202,12 +203,14 @@ def _shortfall(
     history: History,
     metrics: Mapping[str, float],
     intervals: Mapping[str, Sequence[float]],
+    count: int,
 ) -> Shortfall | None:
     if job.preparation.plain:
         return None
     objective, direction = job.preparation.task.objective, job.preparation.direction
     found = comparisons_of(job.run, history, objective, direction)
-    return shortfall(rows(history, direction, found), objective, direction, metrics, intervals)
+    table = rows(history, direction, found)
+    return shortfall(table, objective, direction, metrics, intervals, count)
 
 
 def _facts(job: Job, winner: Row, history: History) -> CardFacts:

@@ -262,7 +262,7 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
     intervals = {name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()}
     short = None
     if not preparation.plain:
-        short = shortfall(table, objective, direction, scores["metrics"], intervals)
+        short = shortfall(table, objective, direction, scores["metrics"], intervals, scores["rows"])
     return Result(run, table, reason, scores["metrics"], run.best_folder, more, intervals, short)
 
 

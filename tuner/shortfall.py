@@ -14,6 +14,7 @@ from typing import Any
 from tuner.intervals import LEVEL
 from tuner.journal import Direction
 from tuner.leaderboard import Row
+from tuner.tasks import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ def shortfall(
     direction: Direction,
     metrics: Mapping[str, Any],
     intervals: Mapping[str, Sequence[float]],
+    count: int = 0,
 ) -> Shortfall | None:
-    """How far the model of the first of `rows` falls short, from its final `metrics` and their 95 %
-    `intervals`; None where it does not, or how sure either score is is not known.
+    """How far the model of the first of `rows` falls short, from its final `metrics` on `count`
+    rows and their 95 % `intervals`; None where it does not, or how sure either score is is not
+    known. Of an accuracy the count tells that as well.
 
     The two scores are of different rows: the error of their difference is the root of the sum of
     their squared errors and, of a mean over seeds, of the spread between seeds, since the final
@@ -60,15 +63,17 @@ def shortfall(
     over the finished ones: that of the luckiest of equals.
     """
     winner = rows[0] if rows else None
-    value, bounds = metrics.get(metric), intervals.get(metric)
-    if winner is None or winner.objective_se is None or value is None or bounds is None:
+    value = metrics.get(metric)
+    if winner is None or winner.objective_se is None or value is None:
+        return None
+    final = _error(metric, value, intervals.get(metric), count)
+    if final is None:
         return None
     seeded = winner.seeds > 1 and winner.objective_mean is not None
     expected = winner.objective_mean if seeded else winner.objective
     if expected is None:
         return None
     normal, finished = NormalDist(), sum(row.rank is not None for row in rows)
-    final = (bounds[1] - bounds[0]) / 2 / normal.inv_cdf((1 + LEVEL) / 2)
     spread = (winner.objective_sd or 0.0) if seeded else 0.0
     chance = (1 - LEVEL) / 2 / max(1, finished)
     bound = normal.inv_cdf(1 - chance) * math.hypot(winner.objective_se, final, spread)
@@ -78,6 +83,15 @@ def shortfall(
     return Shortfall(metric, winner.trial, float(expected), float(value), bound)
 
 
+def _error(metric: str, value: float, bounds: Sequence[float] | None, count: int) -> float | None:
+    """A final score's standard error."""
+    if bounds is not None:
+        return (bounds[1] - bounds[0]) / 2 / NormalDist().inv_cdf((1 + LEVEL) / 2)
+    return math.sqrt(value * (1 - value) / count) if metric == ACCURACY and count else None
+
+
 def runner_up(rows: Sequence[Row]) -> str | None:
-    """The second-best finished trial's name; None where there is one at most."""
-    return next((row.trial for row in rows[1:] if row.rank is not None), None)
+    """The name of the next best of the configurations, which may have been stopped; None where
+    there is no other with a score."""
+    scored = (row for row in rows[1:] if row.status in ("finished", "stopped"))
+    return next((row.trial for row in scored if row.reseed_of is None), None)

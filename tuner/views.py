@@ -67,7 +67,12 @@ class View:
             return ""
         intervals = self.scores.get("intervals") or {}
         found = shortfall(
-            self.rows, self.objective, self.direction, self.scores["metrics"], intervals
+            self.rows,
+            self.objective,
+            self.direction,
+            self.scores["metrics"],
+            intervals,
+            int(self.scores.get("rows") or 0),
         )
         where = shlex.quote(self.run.where)
         return "" if found is None else found.sentence(where, runner_up(self.rows))
