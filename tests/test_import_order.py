@@ -22,7 +22,8 @@ intervals hub labels glue folders origins drafts sources columns custom reading 
 tokens cache data tiny layers models bases parameters ranges spaces kinds history journal ranking
 finalists draws comparisons leaderboard shortfall
 upkeep headings sheets ordering rendering views standing
-overview comparing live progress triallog batches mailbox losses training checkpoints materials
+overview comparing live progress triallog batches mailbox losses arguments
+training checkpoints materials
 ranks trials preemption scoring attempts bench resources preparation portrait description session
 hosts preflight study statements ledger scheduler slots crews orphans growth search retrain plain
 inputs answers predict evaluation scorecard grading counterparts cards export portable upload
