@@ -18,7 +18,6 @@ from tuner.journal import read_history
 from tuner.runs import Run
 
 ONE = ("--task", "rte", "--model", "tiny", "--name", "r", "--trials", "1", "--slots", "1")
-PATIENCE = 400.0
 
 
 @contextmanager

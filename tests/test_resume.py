@@ -28,6 +28,8 @@ TUNE = (
 )
 PATIENCE = 240.0
 
+pytestmark = pytest.mark.timeout(1200)  # four drivers, one after another
+
 
 def start(storage: Path, *arguments: str) -> subprocess.Popen[str]:
     """A driver in a process group of its own."""
