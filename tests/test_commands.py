@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from tuner.cli import run_guarded
 from tuner.demo import demo_rows
 from tuner.journal import read_history
+from tuner.session import ray_session
 
 SMALL = "--task demo --slots 1 --fraction 0.2 --set num_train_epochs=1".split()
 
@@ -43,7 +45,14 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(storage: Path) -> Said:
+def one_ray() -> Iterator[None]:
+    """One Ray for the runs of this module."""
+    with ray_session():
+        yield
+
+
+@pytest.fixture(scope="module")
+def tuned(one_ray: None, storage: Path) -> Said:
     """A run of two trials, retrained and exported."""
     return command("tune", *SMALL, "--trials", "2", "--name", "one", "--storage", storage)
 
@@ -142,7 +151,7 @@ def test_a_prediction_that_cannot_be_made_writes_nothing(
 
 
 def test_a_search_in_which_every_trial_fails_ends_with_1_says_why_and_exports_nothing(
-    tmp_path: Path,
+    one_ray: None, tmp_path: Path
 ) -> None:
     options = ["--trials", "2", "--name", "lost", "--storage", tmp_path]
     done = command("tune", *SMALL, *options, "--set", "learning_rate=1e30")

@@ -1,4 +1,4 @@
-"""Runs that are ended rudely: a second Ctrl-C, a kill while the winner is retrained."""
+"""Runs that are ended rudely: a second Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.glue_files import write_rte
+from tests.test_commands import command
 from tuner.journal import read_history
 from tuner.runs import Run
 
 ONE = ("--task", "rte", "--model", "tiny", "--name", "r", "--trials", "1", "--slots", "1")
-PATIENCE = 400.0
 
 
 @contextmanager
@@ -51,14 +51,6 @@ def wait_for(process: subprocess.Popen[str], said: str) -> str:
     raise AssertionError("".join(lines))
 
 
-def resumed(storage: Path) -> str:
-    """What `tuner resume` prints, which must succeed."""
-    with driver(storage, "resume", "r") as process:
-        output, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, output
-        return output
-
-
 def events(run: Run) -> list[str]:
     """The events of the journal, every line of which must be whole."""
     text = run.journal_file.read_text()
@@ -83,29 +75,9 @@ def test_a_second_ctrl_c_ends_a_run_at_once_and_it_can_be_resumed(tmp_path: Path
         assert time.monotonic() - asked < 20
         assert "Traceback" not in output
     assert "finished" not in events(run)
-    resumed(tmp_path)
+    done = command("resume", "r", "--storage", tmp_path)
+    assert done.code == 0, done.err
     history = read_history(run.journal_file)
     assert history.reason == "complete"
     assert [record.status for record in history.records.values()] == ["finished"]
     assert history.records["t000"].takes == 2
-
-
-def test_a_run_killed_while_its_winner_is_retrained_is_only_retrained_again(tmp_path: Path) -> None:
-    run = Run(tmp_path / "r")
-    files = str(write_rte(tmp_path / "glue", rows=80))
-    short = ("--data", files, "--set", "num_train_epochs=4")
-    with driver(tmp_path, "tune", *ONE, *short) as process:
-        wait_for(process, "retraining t000")
-        while not list(run.folder.glob(".retraining-*")):
-            assert process.poll() is None
-    assert not run.best_folder.exists()
-    before = run.journal_file.read_bytes()
-    assert "finished" in events(run)
-    output = resumed(tmp_path)
-    assert "retraining t000" in output
-    metrics = json.loads((run.best_folder / "metrics.json").read_text())
-    assert metrics["hyperparameters"]["num_train_epochs"] == 4
-    assert str(run.best_folder) in output
-    # No trial ran again, and what the killed driver left half done is gone.
-    assert run.journal_file.read_bytes() == before
-    assert not list(run.folder.glob(".retraining-*"))

@@ -21,11 +21,12 @@ from tuner.bases import Base, load_base
 from tuner.cards import NOTHING, CardFacts
 from tuner.counterparts import Scored
 from tuner.demo import demo_rows
-from tuner.export import export_model
+from tuner.export import export_model, tell_again
 from tuner.metrics import score
 from tuner.models import build_model
 from tuner.predict import predict, task_of
 from tuner.runs import Run
+from tuner.shortfall import Shortfall
 from tuner.tasks import TASKS, Task, find_task
 
 DEMO = find_task("demo")
@@ -103,6 +104,26 @@ def export(
         card=facts,
         max_length=LIMIT,
     )
+
+
+def test_a_model_that_stays_tells_of_the_search_as_it_is_now(tmp_path: Path) -> None:
+    best = export(tmp_path)
+    scores = json.loads((best / "metrics.json").read_text())
+    before = (best / "model.safetensors").stat()
+    facts = dataclasses.replace(FACTS, finished=7, winner_score=0.91, winner_seeds=3)
+    short = Shortfall("accuracy", "t007", 0.9, 0.75, 0.1)
+    run = Run(tmp_path / "demo-run")
+    tell_again(run, DEMO, scores, card=facts, max_length=LIMIT, shortfall=short)
+    card = (best / "README.md").read_text()
+    assert "the mean over 3 seeds" in card
+    assert "0.9100" in card
+    told = json.loads((best / "metrics.json").read_text())
+    assert told == {**scores, "shortfall": short.plain()}
+    tell_again(run, DEMO, told, card=FACTS, max_length=LIMIT)
+    assert json.loads((best / "metrics.json").read_text()) == scores
+    assert (best / "README.md").read_text() != card
+    after = (best / "model.safetensors").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 @pytest.fixture(scope="module")

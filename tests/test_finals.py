@@ -70,6 +70,19 @@ def test_when_all_trials_are_done_the_finalists_run_again_and_nothing_stops_them
     assert standing(history, "max").planned == 8
 
 
+def test_a_search_that_was_complete_without_finals_has_them_later(path: Path) -> None:
+    first = begun(path, attempts=1)
+    assert run_on(first) == [f"t{n:03d}" for n in range(4)]
+    assert first.close() == "complete"
+    before = path.read_bytes()
+    again = ledger_on(path)
+    assert run_on(again) == [f"t{n:03d}" for n in range(4, 8)]
+    assert again.close() == "complete"
+    assert path.read_bytes().startswith(before)
+    history = read_history(path)
+    assert sum(row.seeds == 3 for row in rows(history, "max")) == 2
+
+
 def test_no_finalist_runs_again_before_the_last_trial_is_done(path: Path) -> None:
     ledger = ledger_on(path, slots=2, planned=2, finals=Finals(1, 1))
     for name in ("t000", "t001"):

@@ -85,6 +85,18 @@ def test_a_run_that_goes_on_can_have_another_number_of_slots():
         extended(began, History(), None, None, None, "0")
 
 
+def test_a_run_that_goes_on_can_have_finalists_that_its_spent_budget_does_not_stop():
+    began, spent = Settings(task="rte", trials=4, budget=600), History(seconds=600.0)
+    same = extended(began, spent, None, None, None)
+    assert (same.finalists, same.reseeds, same.budget) == (0, 0, 600)
+    more = extended(began, spent, None, None, None, finalists=3, reseeds=2)
+    assert (more.finalists, more.reseeds, more.trials, more.budget) == (3, 2, 4, None)
+    kept = extended(more, spent, None, 60.0, None, finalists=0, reseeds=0)
+    assert (kept.finalists, kept.reseeds, kept.budget) == (0, 0, 660)
+    with pytest.raises(UserError, match="--finalists 3: needs --reseeds, too"):
+        resolve(extended(began, spent, None, None, None, finalists=3))
+
+
 def test_trials_that_would_all_be_the_same_are_refused_with_the_way_out(begun):
     """As with the run.yaml of a training, in which every hyperparameter is set."""
     _, data, preparation, _ = begun

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer
 from tests.glue_files import write_rte
 from tests.test_bench import CONFIGURATION, run, saying
 from tests.toy import numbers, toy_materials, toy_weights
+from tuner.arguments import training_arguments
 from tuner.batches import GroupedBatches
 from tuner.bench import Bench
 from tuner.errors import UserError
@@ -27,7 +28,7 @@ from tuner.parameters import check_value, fields
 from tuner.preparation import prepare, resolve
 from tuner.progress import Silent
 from tuner.settings import Settings
-from tuner.training import SlotTrainer, training_arguments
+from tuner.training import SlotTrainer
 
 WIDE: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 BERT = {**WIDE, "num_hidden_layers": 4, "vocab_size": 50, "max_position_embeddings": 40}

@@ -1,4 +1,5 @@
-"""A run whose driver is killed goes on where it was: real drivers, SIGKILL, the command line."""
+"""A run whose driver is killed goes on where it was: real drivers, SIGKILL, the command line. It is
+killed three times: within its first trials, once a row is there, while the winner is retrained."""
 
 from __future__ import annotations
 
@@ -8,21 +9,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.glue_files import write_rte
+from tests.test_commands import command
 from tuner.commands.boards import board
 from tuner.journal import read_history
 from tuner.runs import Run
+from tuner.session import ray_session
 
 TUNE = (
     *("tune", "--task", "rte", "--model", "tiny", "--trials", "4", "--name", "r", "--rungs", "2"),
     *("--set", "num_train_epochs=2", "--set", "per_device_train_batch_size=16"),
 )
 PATIENCE = 240.0
+
+pytestmark = pytest.mark.timeout(1200)  # four drivers, one after another
 
 
 def start(storage: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -58,6 +64,17 @@ def kill_after(driver: subprocess.Popen[str], journal: Path, *events: str) -> by
     return journal.read_bytes()
 
 
+def kill_once(driver: subprocess.Popen[str], there: Callable[[], object]) -> None:
+    """SIGKILL the driver's whole group once something is there."""
+    until = time.monotonic() + PATIENCE
+    while not there():
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+
+
 def whole(journal: bytes) -> bytes:
     return journal[: journal.rfind(b"\n") + 1]
 
@@ -68,9 +85,11 @@ def events(run: Run, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes], str]:
-    """A run killed within its first trials, again right after a row appeared, then resumed; the
-    journal at each kill, and what the last driver printed."""
+def killed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Run, list[bytes], str]]:
+    """A run killed within its first trials, again right after a row appeared, and while its winner
+    was retrained, then resumed; the journal at each kill, and what the last driver printed."""
     storage = tmp_path_factory.mktemp("runs")
     run = Run(storage / "r")
     files = write_rte(tmp_path_factory.mktemp("glue"))
@@ -79,7 +98,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes], 
     done = ("finished", "stopped")
     journals.append(kill_after(start(storage, "resume", "r"), run.journal_file, *done))
     (storage / "between.txt").write_text(board(run, "table", None))
-    return run, journals, finish(start(storage, "resume", "r"))
+    retrained = start(storage, "resume", "r")
+    kill_once(retrained, lambda: list(run.folder.glob(".retraining-*")))
+    journals.append(run.journal_file.read_bytes())
+    assert not run.best_folder.exists()
+    with ray_session():
+        last = command("resume", "r", "--storage", storage)
+        assert last.code == 0, last.err
+        yield run, journals, last.out
 
 
 def test_a_killed_run_goes_on_to_exactly_the_planned_trials(killed):
@@ -101,7 +127,7 @@ def test_the_journal_before_a_kill_is_a_prefix_of_the_journal_after(killed):
 def test_a_killed_run_s_leaderboard_shows_what_is_whole_and_says_what_is_not(killed, tmp_path):
     run, journals, _ = killed
     then = tmp_path / "journal.jsonl"
-    then.write_bytes(journals[-1])
+    then.write_bytes(journals[1])
     history = read_history(then)
     text = (run.folder.parent / "between.txt").read_text()
     assert f"{history.done} of 4 trials done" in text
@@ -135,6 +161,12 @@ def test_no_start_point_is_drawn_twice(killed):
     assert drawn[0]["start_point"]
 
 
+def test_a_run_killed_while_its_winner_was_retrained_is_only_retrained_again(killed):
+    run, journals, output = killed
+    assert run.journal_file.read_bytes() == journals[-1]
+    assert "retraining t00" in output
+
+
 def test_the_resumed_run_ends_with_a_leaderboard_and_an_exported_model(killed):
     run, _, output = killed
     rows = json.loads(run.leaderboard_file("json").read_text())
@@ -154,7 +186,9 @@ def test_a_finished_run_is_extended_also_with_a_torn_last_line(killed):
     before = run.journal_file.read_bytes()
     with run.journal_file.open("ab") as file:
         file.write(b'{"event":"drawn","trial":"t0')
-    finish(start(run.folder.parent, "resume", "r", "--trials", "5"))
+    more = ("--trials", "5", "--slots", "1")
+    done = command("resume", "r", *more, "--storage", run.folder.parent)
+    assert done.code == 0, done.err
     after = run.journal_file.read_bytes()
     assert after.startswith(before)
     history = read_history(run.journal_file)

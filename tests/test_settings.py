@@ -10,13 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from tuner.errors import UserError
+from tuner.forms import parse_assignments, parse_duration
 from tuner.runs import Run, create_run
 from tuner.settings import (
     STORAGE,
     Settings,
     load_settings,
-    parse_assignments,
-    parse_duration,
     read_run_file,
     write_run_file,
 )

@@ -82,7 +82,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         uri = f"{service.make()}/runs"
         store = open_store(f"{uri}/r")
         first, second, third = (Host(disks / name, service, files) for name in ("1", "2", "3"))
-        driver = first.start(*TUNE, "--data", str(files), "--storage", uri)
+        driver = first.start(*TUNE, "--slots", "1", "--data", str(files), "--storage", uri)
         journal = first.working_copy() / "journal.jsonl"
         written = kill_after(driver, journal, "finished", "stopped")
         kept = store.read("journal.jsonl") or b""

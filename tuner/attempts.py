@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 from tuner import checkpoints
+from tuner.arguments import training_arguments
 from tuner.batches import GroupedBatches
 from tuner.checkpoints import Progress
 from tuner.errors import CrewLost, Preempted, TunerError, Unwritable
@@ -35,7 +36,7 @@ from tuner.models import build_model
 from tuner.preemption import Notice
 from tuner.ranks import Ranks, TrialFailed
 from tuner.scoring import Scored, Scorer
-from tuner.training import SlotTrainer, StepEnd, save_model, training_arguments
+from tuner.training import SlotTrainer, StepEnd, save_model
 from tuner.trials import Trial
 
 CHECK_EVERY = 8

@@ -15,6 +15,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from tuner.collection import collection_paused
 from tuner.errors import CrewLost, NoRoom, Preempted
 from tuner.mailbox import CrewSide, LocalMailbox, Order, PostOffice, Report, Word
 from tuner.preemption import loss_of
@@ -191,7 +192,8 @@ class Crew:
 
 def _train_loop(config: dict[str, Any]) -> None:
     """What `TorchTrainer` runs on every rank, for as long as the slot lives."""
-    from tuner.bench import work
+    with collection_paused():
+        from tuner.bench import work
 
     (reference,) = config["materials"]
     rank = (

@@ -24,6 +24,7 @@ from tuner.evaluation import Evaluation
 from tuner.hyperparameters import Configuration
 from tuner.models import label_maps
 from tuner.runs import EVALUATION, SCORES, Run
+from tuner.shortfall import Shortfall
 from tuner.swaps import beside, clear
 from tuner.tasks import Task
 
@@ -42,15 +43,17 @@ def export_model(
     card: CardFacts,
     max_length: int,
     evaluation: Evaluation | None = None,
+    shortfall: Shortfall | None = None,
 ) -> Path:
     """Make the run's `best/` from the folder `trained` (config.json and safetensors); return it.
 
     It holds the weights, a configuration with the task's label names, the tokenizer limited to
-    `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows` rows
-    of `split`, `more` those on further splits; with their `evaluation` there is an evaluation.json,
-    too, which holds texts of rows and stays with the run. Everything is written beside and renamed,
-    so that `best/` is never half a model; an older one is replaced. Raises Unwritable where the
-    disk does not take it; the older stays.
+    `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows`
+    rows of `split`, `more` those on further splits; with their `evaluation` there is an
+    evaluation.json, too, which holds texts of rows and stays with the run. `shortfall` is told
+    in metrics.json. Everything is written beside and renamed, so that `best/` is never half a
+    model; an older one is replaced. Raises Unwritable where the disk does not take it; the
+    older stays.
     """
     best = run.best_folder
     clear(best)
@@ -72,6 +75,8 @@ def export_model(
                 name: {"rows": other.rows, "metrics": dict(other.metrics)}
                 for name, other in more.items()
             }
+        if shortfall is not None:
+            scores["shortfall"] = shortfall.plain()
         if evaluation is not None:
             told = evaluation.plain()
             scores["intervals"] = told["intervals"]
@@ -82,6 +87,41 @@ def export_model(
         )
         write_text(fresh / "README.md", text)
     return best
+
+
+def tell_again(
+    run: Run,
+    task: Task,
+    scores: Mapping[str, Any],
+    *,
+    card: CardFacts,
+    max_length: int,
+    shortfall: Shortfall | None = None,
+) -> None:
+    """Write the card of the run's model anew, and `shortfall` into metrics.json, whose content is
+    `scores`; the model stays as it is. Raises Unwritable where the disk does not take it."""
+    best = run.best_folder
+    told = {name: value for name, value in scores.items() if name != "shortfall"}
+    if shortfall is not None:
+        told["shortfall"] = shortfall.plain()
+    more = {
+        split: Scored(other["rows"], other["metrics"])
+        for split, other in (scores.get("more") or {}).items()
+    }
+    text = model_card(
+        run.name,
+        task,
+        scores["metrics"],
+        scores["rows"],
+        scores["split"],
+        scores["hyperparameters"],
+        card,
+        max_length,
+        more,
+    )
+    with writing(best, f"{MEND}, then: tuner resume {shlex.quote(run.where)}"):
+        write_text(best / "README.md", text)
+        write_json(best / SCORES, told)
 
 
 def _write_weights(trained: Path, fresh: Path) -> None:

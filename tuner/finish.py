@@ -10,11 +10,12 @@ import contextlib
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.comparisons import comparisons_of
 from tuner.documents import write_json
 from tuner.errors import CrewLost, SearchError, UserError
 from tuner.grading import LOGITS, final_evaluation, forget
@@ -25,11 +26,13 @@ from tuner.leaderboard import Row, rows
 from tuner.plan import model_bytes
 from tuner.provenance import versions
 from tuner.runs import Run
+from tuner.shortfall import Shortfall, shortfall
 from tuner.stages import Job, ledger_of
 from tuner.swaps import restore
 from tuner.views import scores_of
 
 if TYPE_CHECKING:
+    from tuner.cards import CardFacts
     from tuner.ledger import Reason
     from tuner.resources import Layout
 
@@ -140,7 +143,6 @@ def _export(
 def _write(
     job: Job, winner: Row, history: History, model: Path, metrics: Mapping[str, float]
 ) -> None:
-    from tuner.cards import CardFacts
     from tuner.counterparts import score_counterparts
     from tuner.export import export_model
 
@@ -157,9 +159,69 @@ def _write(
         metrics,
         [logits, f"{job.run.place(job.run.predictions_folder.name)}/{winner.trial}.parquet"],
     )
+    intervals = evaluation.plain()["intervals"] if evaluation is not None else {}
+    export_model(
+        model,
+        job.run,
+        task,
+        base.tokenizer,
+        metrics=metrics,
+        more=more,
+        rows=data.validation.num_rows,
+        split="validation",
+        hyperparameters=winner.hyperparameters,
+        card=_facts(job, winner, history),
+        max_length=data.max_length,
+        evaluation=evaluation,
+        shortfall=_shortfall(job, history, metrics, intervals, data.validation.num_rows),
+    )
+    forget(logits)
+
+
+def keep_model(job: Job, winner: Row, history: History, scores: Mapping[str, Any]) -> None:
+    """Have the exported model of a winner that won again tell of the search as it is now.
+    `scores` are those in its metrics.json."""
+    from tuner.export import tell_again
+
+    intervals = scores.get("intervals") or {}
+    found = _shortfall(job, history, scores["metrics"], intervals, scores["rows"])
+    preparation = job.preparation
+    job.lease.check()
+    tell_again(
+        job.run,
+        preparation.task,
+        scores,
+        card=_facts(job, winner, history),
+        max_length=preparation.data.max_length,
+        shortfall=found,
+    )
+    job.watcher.note(f"{winner.trial} is still the winner: its model stays")
+
+
+def _shortfall(
+    job: Job,
+    history: History,
+    metrics: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]],
+    count: int,
+) -> Shortfall | None:
+    if job.preparation.plain:
+        return None
+    objective, direction = job.preparation.task.objective, job.preparation.direction
+    found = comparisons_of(job.run, history, objective, direction)
+    table = rows(history, direction, found)
+    return shortfall(table, objective, direction, metrics, intervals, count)
+
+
+def _facts(job: Job, winner: Row, history: History) -> CardFacts:
+    """What the model's card tells of the search."""
+    from tuner.cards import CardFacts
+
+    preparation = job.preparation
+    data, base = preparation.data, preparation.base
     mean = winner.objective_mean
     statuses = [record.status for record in history.records.values()]
-    facts = CardFacts(
+    return CardFacts(
         base_model=base.name,
         hub_id=base.hub_id,
         finished=statuses.count("finished"),
@@ -167,7 +229,7 @@ def _write(
         failed=statuses.count("failed"),
         seconds=history.seconds,
         space=preparation.space.name,
-        objective=task.objective,
+        objective=preparation.task.objective,
         direction=preparation.direction,
         selected_on=data.selected_on,
         train_rows=data.train.num_rows,
@@ -181,21 +243,6 @@ def _write(
         versions=versions(),
         searched=not preparation.plain,
     )
-    export_model(
-        model,
-        job.run,
-        task,
-        base.tokenizer,
-        metrics=metrics,
-        more=more,
-        rows=data.validation.num_rows,
-        split="validation",
-        hyperparameters=winner.hyperparameters,
-        card=facts,
-        max_length=data.max_length,
-        evaluation=evaluation,
-    )
-    forget(logits)
 
 
 @contextmanager

@@ -59,6 +59,8 @@ class Heading:
     """Whether there was one training and no search."""
     troubles: tuple[str, ...] = ()
     """What of the run is not whole."""
+    shortfall: str = ""
+    """That the retrained model falls short of its trial, where it does, in words."""
 
 
 def heading(
@@ -73,6 +75,7 @@ def heading(
     resume: str = "",
     planned: int = 0,
     troubles: tuple[str, ...] = (),
+    shortfall: str = "",
 ) -> Heading:
     """The heading of a run from its history and the facts in its run.yaml (those under `data`).
 
@@ -95,6 +98,7 @@ def heading(
         resume=resume or run,
         plain=facts.get("kind") == TRAINING,
         troubles=troubles,
+        shortfall=shortfall,
     )
 
 
@@ -146,6 +150,7 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     if about.selected_on in _CHOICE and not about.plain:
         lines.append(_CHOICE[about.selected_on])
     lines += [*_ties(rows, about), *_unsure(rows, about)]
+    lines += [about.shortfall] if about.shortfall else []
     lines += [f"Not whole: {trouble}" for trouble in about.troubles]
     if any(row.status == "failed" for row in rows):
         lines.append(f"Why a trial failed: `tuner logs {about.resume or about.run} TRIAL`")

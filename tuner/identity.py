@@ -70,11 +70,13 @@ def extended(
     budget: float | None,
     address: str | None,
     slots: int | str | None = None,
+    finalists: int | None = None,
+    reseeds: int | None = None,
 ) -> Settings:
     """The settings of a run that goes on. A plan never shrinks below what was drawn.
 
-    Where it began counts for nothing: without an `address` it goes on on this machine. `slots`
-    None leaves their number.
+    Where it began counts for nothing: without an `address` it goes on on this machine. What else is
+    None stays as it was. More trials or finalists are a wish beyond the run's limit of time.
     """
     planned, drawn = trials or max(settings.trials, history.planned), searched(history)
     if planned < drawn:
@@ -83,12 +85,13 @@ def extended(
             "leave it out"
         )
     # What is written counts over all sessions, so that it can be read again by the next one.
-    limit = settings.budget if trials is None else None
+    more = (trials, finalists, reseeds)
+    limit = settings.budget if more == (None,) * len(more) else None
     if budget is not None:
         limit = history.seconds + budget
     changes: dict[str, Any] = {"trials": planned, "budget": limit, "address": address}
-    if slots is not None:
-        changes["slots"] = slots
+    named = {"slots": slots, "finalists": finalists, "reseeds": reseeds}
+    changes |= {name: value for name, value in named.items() if value is not None}
     return settings.resolved(**changes)
 
 

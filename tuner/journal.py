@@ -6,7 +6,6 @@ Knows nothing of Ray, of torch or of how a trial is chosen: it records, repeats 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import math
 import os
@@ -14,12 +13,12 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from tuner.collection import collection_paused
 from tuner.disks import MEND
 from tuner.errors import TunerError, UserError
 from tuner.history import DONE, Direction, History, Record, Score, Session, Status, Stint
@@ -35,7 +34,6 @@ __all__ = [
     "Session",
     "Status",
     "Stint",
-    "collection_paused",
     "read_events",
     "read_history",
     "read_part",
@@ -218,19 +216,6 @@ def _event(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """While a long journal is read and shown, nothing is garbage, and looking for it takes as long
-    as the rest."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _history(path: Path, content: bytes) -> History:

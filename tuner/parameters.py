@@ -16,6 +16,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tuner.collection import collection_paused
 from tuner.errors import UserError, suggestion
 from tuner.hyperparameters import (
     BATCH,
@@ -176,7 +177,8 @@ def fields() -> dict[str, type]:
 
     Imports transformers, which takes seconds.
     """
-    from transformers import TrainingArguments
+    with collection_paused():
+        from transformers import TrainingArguments
 
     hints = typing.get_type_hints(TrainingArguments)
     found: dict[str, type] = {}

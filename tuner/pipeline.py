@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.comparer import FEW, comparisons_of
@@ -20,57 +18,27 @@ from tuner.errors import SearchError, UserError
 from tuner.identity import check_same, describe, extended, plain_layout
 from tuner.journal import read_history
 from tuner.keeping import check_room, check_writable, kept, room_note
-from tuner.leaderboard import Row, best, rows, to_frame, write_leaderboard
+from tuner.leaderboard import Row, best, rows, write_leaderboard
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
 from tuner.page.keeper import kept_page
 from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
+from tuner.results import Result
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, default_storage, read_run_file, write_run_file
+from tuner.shortfall import shortfall
 from tuner.stages import Job
 from tuner.trackers import check_installed, trackers_of
 from tuner.tracking import Tracking
 from tuner.views import scores_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tuner.ledger import Reason
     from tuner.resources import Layout, Node
 
-
-@dataclass(frozen=True)
-class Result:
-    """What came out of a run. `metrics` are the retrained model's on the validation split; they and
-    `model_dir` are None when nothing was retrained. `more` holds them on other splits that the task
-    is judged by (MNLI's mismatched genres), by the splits' names. `intervals` are the metrics' 95 %
-    intervals, where they are known. `reason` tells why the search ended: "complete", "budget",
-    "interrupted" or "lost"."""
-
-    run: Run
-    rows: tuple[Row, ...]
-    reason: str
-    metrics: Mapping[str, float] | None = None
-    model_dir: Path | None = None
-    more: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def best(self) -> Row | None:
-        """The winner: the best finished trial."""
-        return best(self.rows)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the run was ended by hand; `tuner resume` goes on with it."""
-        return self.reason == "interrupted"
-
-    @property
-    def leaderboard(self) -> pd.DataFrame:
-        """The leaderboard as a frame, a row a trial, best first."""
-        return to_frame(self.rows)
+__all__ = ["Result", "resume", "train", "tune"]
 
 
 def tune(settings: Settings, watcher: Watcher | None = None) -> Result:
@@ -119,6 +87,8 @@ def resume(
     storage: str | None = None,
     trials: int | None = None,
     budget: float | None = None,
+    finalists: int | None = None,
+    reseeds: int | None = None,
     address: str | None = None,
     slots: int | str | None = None,
     take_over: bool = False,
@@ -126,12 +96,13 @@ def resume(
 ) -> Result:
     """Go on with a run that was interrupted, killed or is to be extended to `trials` trials.
 
-    Trials that are done stay as they are; begun ones run again under their own names. A run whose
-    search is complete is only retrained and exported, where that is missing. `trials` or `budget`
-    give the run a new limit of time (`budget` seconds, or none), `slots` another number of them.
-    `take_over` takes the run from a
-    driver that still has it. Raises UserError when there is no such run, when another process
-    drives it, or when its data or search space have changed.
+    Trials that are done stay as they are; begun ones run again under their own names. A run
+    whose search is complete is only retrained and exported, where that is missing. `finalists`
+    of its best configurations run again under `reseeds` new seeds each; another winner is
+    retrained. `trials`, `finalists` or `budget` give the run a new limit of time (`budget`
+    seconds, or none), `slots` another number of them. `take_over` takes the run from a driver
+    that still has it. Raises UserError when there is no such run, when another process drives
+    it, or when its data or search space have changed.
     """
     run = work_on(find_run(storage or default_storage(), which))
     check_writable(run)
@@ -140,13 +111,16 @@ def resume(
         catch_up(run)
         file = read_run_file(run)
         history = read_history(run.journal_file)
-        if file.plain and (trials or budget or slots):
+        if file.plain and (trials or budget or slots or finalists or reseeds):
             task_name = file.settings.task or "NAME"
             raise UserError(
-                f"{run.name} is a training without a search, which --trials, --budget and --slots "
-                f"cannot extend; start a search of its own: tuner tune --task {task_name}"
+                f"{run.name} is a training without a search, which --trials, --budget, --slots and "
+                "--finalists cannot extend; start a search of its own: "
+                f"tuner tune --task {task_name}"
             )
-        settings = extended(file.settings, history, trials, budget, address, slots)
+        settings = extended(
+            file.settings, history, trials, budget, address, slots, finalists, reseeds
+        )
         settings, task = resolve(settings)
         with watching, mirrored(run, lease.is_ours, watching.note):
             watching.stage(f"resuming {run.name}")
@@ -155,11 +129,16 @@ def resume(
             with _devices(preparation, run.where, watching) as (nodes, layout):
                 lease.check()
                 facts = {**file.facts, "layout": plain_layout(layout)}
-                if settings.trials != file.settings.trials:
+                if _extent(settings) != _extent(file.settings):
                     facts["estimate"] = expected(preparation, layout).plain()
                 write_run_file(run, settings, facts)
                 with _announced(run, settings, nodes, layout, watching):
                     return _run(_job(run, lease, preparation, nodes, watching), layout)
+
+
+def _extent(settings: Settings) -> tuple[int, ...]:
+    """How many trials there are to be."""
+    return settings.trials, settings.finalists, settings.reseeds
 
 
 def _prepared(settings: Settings, task: Draft, watcher: Watcher, plain: bool) -> Preparation:
@@ -249,7 +228,8 @@ def _run(job: Job, layout: Layout) -> Result:
 
 
 def _concluded(job: Job, reason: Reason, news: bool) -> Result:
-    """The leaderboard, and the winner's model: made where there is none, or `news` of one."""
+    """The leaderboard, and the winner's model: made where there is none of this winner. With `news`
+    of trials, one that stays tells of them."""
     from tuner import finish
 
     run, preparation = job.run, job.preparation
@@ -268,7 +248,9 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
     result = Result(run, table, reason)
     if winner is None or result.interrupted or not preparation.settings.retrain:
         return result
-    scores = None if news else finish.exported(run, winner)
+    scores = finish.exported(run, winner)
+    if scores is not None and news:
+        finish.keep_model(job, winner, history, scores)
     if scores is None:
         try:
             finish.retrain_winner(job, winner, history)
@@ -280,7 +262,10 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
         by_split = {"validation": scores["metrics"], **more}
         job.tracking.tell(of_winner(winner.trial, winner.hyperparameters, by_split, time.time()))
     intervals = {name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()}
-    return Result(run, table, reason, scores["metrics"], run.best_folder, more, intervals)
+    short = None
+    if not preparation.plain:
+        short = shortfall(table, objective, direction, scores["metrics"], intervals, scores["rows"])
+    return Result(run, table, reason, scores["metrics"], run.best_folder, more, intervals, short)
 
 
 def _nothing_finished(run: Run, table: tuple[Row, ...]) -> str:

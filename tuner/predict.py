@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tuner.collection import collection_paused
 from tuner.errors import UserError
 from tuner.tasks import Task, find_task
 
@@ -161,11 +162,12 @@ def read_classifier(
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: has no weights (model.safetensors); pass a run, or its best/")
     # Not at the top: what is wrong with the input is said before seconds of imports.
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    with collection_paused():
+        import torch
+        from safetensors import SafetensorError
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from tuner.models import quietly
+        from tuner.models import quietly
 
     try:
         with quietly():

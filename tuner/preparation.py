@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.collection import collection_paused
 from tuner.drafts import Draft, draft
 from tuner.errors import UserError
 from tuner.finalists import Finals
@@ -134,10 +135,11 @@ def prepare(settings: Settings, task: Draft, watcher: Progress) -> Preparation:
 def _prepared(
     reading: Reading, space: Space, choice: Choice | None, watcher: Progress
 ) -> Preparation:
-    from tuner.bases import load_base
-    from tuner.cache import token_cache
-    from tuner.checks import VALIDATION, check_rows
-    from tuner.data import prepare_data
+    with collection_paused():
+        from tuner.bases import load_base
+        from tuner.cache import token_cache
+        from tuner.checks import VALIDATION, check_rows
+        from tuner.data import prepare_data
 
     task, splits = reading.task, reading.splits
     name = _space_name(reading.settings, choice)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,29 +23,14 @@ from pydantic import (
     model_validator,
 )
 
+from tuner import forms
 from tuner.addresses import is_here, parse_data
 from tuner.connections import without_credentials
-from tuner.documents import Document, read_document, read_scalar, write_yaml
+from tuner.documents import Document, read_document, write_yaml
 from tuner.errors import UserError, suggestion
-from tuner.hyperparameters import Value
+from tuner.forms import RULES, Count, Seconds, Share, Text
 from tuner.rules import parse_rules
 from tuner.runs import Run, check_name
-
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_WHOLE, _TRUTH = "must be a whole number", "must be true or false"
-_RULES = {
-    "int_parsing": _WHOLE,
-    "int_type": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "bool_parsing": _TRUTH,
-    "bool_type": _TRUTH,
-    "string_type": "must be text",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-}
-"""Pydantic's error types in our words; its own message serves for the rest."""
 
 TINY = "tiny"
 """What the built-in model is called."""
@@ -53,20 +38,11 @@ TINY = "tiny"
 AUTO = "auto"
 """What leaves the choice of the search space to the model's kind and size."""
 
-TRACKERS = ("tensorboard", "mlflow", "wandb")
-"""The experiment trackers that there are."""
-
-NO_TRACKER = "none"
-"""What stands alone in the place of trackers."""
-
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 """What is fine-tuned where no model is named, but for the task `demo`."""
 
 STORAGE = "TUNER_STORAGE"
 """The environment variable that says where runs go when nothing else does."""
-
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
-
 
 _NO_SEARCH: dict[str, Any] = {
     "fraction": 1.0,
@@ -101,111 +77,6 @@ def default_storage() -> str:
     return os.environ.get(STORAGE) or "runs"
 
 
-def parse_duration(text: str | float) -> float:
-    """Seconds: of `30m`, `1h30m`, `90s`, `1.5h`, `2d` or a plain number of seconds.
-
-    Raises UserError when `text` is no duration above zero.
-    """
-    seconds = 0.0
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        seconds = float(text)
-    elif isinstance(text, str):
-        compact = "".join(text.split()).lower()
-        if re.fullmatch(r"\d+(\.\d+)?", compact):
-            seconds = float(compact)
-        elif _DURATION.fullmatch(compact):
-            parts = re.findall(r"([\d.]+)([dhms])", compact)
-            if len({unit for _, unit in parts}) == len(parts):
-                seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{text!r} is no duration; write it as 30m, 1h30m, 90s or in seconds")
-    return seconds
-
-
-def parse_assignments(texts: Iterable[str]) -> dict[str, Value]:
-    """`["learning_rate=2e-5"]` as `{"learning_rate": 2e-5}`; values are typed as YAML's scalars.
-
-    Raises UserError for text of another form, and for a name that is given twice.
-    """
-    found: dict[str, Value] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name, value = name.strip(), value.strip()
-        scalar = read_scalar(value)
-        if not (name and equals) or scalar is None:
-            raise UserError(f"--set {text}: must be NAME=VALUE, such as learning_rate=2e-5")
-        if name in found:
-            raise UserError(f"--set {name}: is given twice ({found[name]}, {value}); leave one")
-        found[name] = scalar
-    return found
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-def _duration(value: Any) -> Any:
-    try:
-        return None if value is None else parse_duration(value)
-    except UserError as error:
-        raise ValueError(str(error).partition("; ")[2]) from None
-
-
-def _slots(value: Any) -> Any:
-    text = str(value).strip().lower()
-    if text == "auto":
-        return "auto"
-    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d{0,5}", text):
-        raise ValueError("must be a whole number of at least 1, or auto")
-    return int(text)
-
-
-def _text(value: Any) -> Any:
-    # `data: Path(...)` from Python, `name: 2024` from YAML.
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _assigned(value: Any) -> Any:
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return parse_assignments(value)
-    if not isinstance(value, Mapping):
-        raise ValueError("must map hyperparameters to values, such as {learning_rate: 2e-5}")
-    for name, item in value.items():
-        if not isinstance(name, str) or type(item) not in (bool, int, float, str):
-            raise ValueError(f"{name} must be one number, truth value or text")
-    return dict(value)
-
-
-def _columns(value: Any) -> Any:
-    names = [value] if isinstance(value, str) else () if value is None else value
-    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
-        raise ValueError("must be a column's name, or two of them")
-    if len(names) > 2 or len(set(names)) < len(names):
-        raise ValueError("must be a column's name, or two different ones of a pair")
-    return tuple(names)
-
-
-def _trackers(value: Any) -> Any:
-    words = [value] if isinstance(value, str) else () if value is None else value
-    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"must be of {', '.join(TRACKERS)}, or none")
-    names = [name.strip() for word in words for name in word.split(",")]
-    wrong = [name for name in names if name not in (*TRACKERS, NO_TRACKER)]
-    if wrong or (NO_TRACKER in names and len(names) > 1):
-        raise ValueError(f"must be one or more of {', '.join(TRACKERS)}, or {NO_TRACKER} alone")
-    return tuple(dict.fromkeys(name for name in names if name != NO_TRACKER))
-
-
-Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
-Count = Annotated[int, BeforeValidator(_number)]
-Share = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Seconds = Annotated[float, BeforeValidator(_duration)]
-
-
 class Settings(BaseModel):
     """Everything a run needs. Raises UserError, in one line, for a value that cannot be used.
 
@@ -219,7 +90,7 @@ class Settings(BaseModel):
     """A task's name or a task file; None: what `data`, `text` and `label` say."""
     data: Annotated[str | dict[str, str] | None, BeforeValidator(parse_data)] = None
     """A file, a folder, a Hub data set, or a file for every split; None: the task's own rows."""
-    text: Annotated[tuple[str, ...], BeforeValidator(_columns)] = ()
+    text: Annotated[tuple[str, ...], BeforeValidator(forms.columns)] = ()
     """The column of texts, or a pair's two; empty: the task's own, or what the data suggest."""
     label: Text | None = None
     """The column of labels; None: the task's own, or what the data suggest."""
@@ -249,7 +120,7 @@ class Settings(BaseModel):
     """So many of the best configurations run again under other seeds; 0: none."""
     reseeds: Annotated[Count, Field(ge=0, le=1000)] = 0
     """Under so many new seeds each."""
-    slots: Annotated[int | Literal["auto"], BeforeValidator(_slots)] = "auto"
+    slots: Annotated[int | Literal["auto"], BeforeValidator(forms.slots)] = "auto"
     workers_per_trial: Annotated[Count, Field(ge=1)] = 1
     gpus_per_worker: Annotated[Share, Field(ge=0)] | None = None
     """None: 1 where there are GPUs, else 0."""
@@ -258,7 +129,7 @@ class Settings(BaseModel):
     max_failures: Annotated[Count, Field(ge=0)] = 3
     """How often a trial whose slot died runs again, or a retraining that lost a worker."""
     seed: Annotated[Count, Field(ge=0, le=2**32 - 1)] = 0
-    track: Annotated[tuple[str, ...], BeforeValidator(_trackers)] = ("tensorboard",)
+    track: Annotated[tuple[str, ...], BeforeValidator(forms.trackers)] = ("tensorboard",)
     """The experiment trackers that are told of trials, of TRACKERS; empty: none."""
     name: Text | None = None
     """The run's name; None: the task and the time."""
@@ -267,7 +138,7 @@ class Settings(BaseModel):
     address: Text | None = None
     """A Ray cluster's address; None: a Ray of this machine's own."""
     retrain: bool = True
-    set: Annotated[dict[str, bool | int | float | str], BeforeValidator(_assigned)] = {}
+    set: Annotated[dict[str, bool | int | float | str], BeforeValidator(forms.assigned)] = {}
     """Hyperparameters that are fixed for every trial."""
 
     @model_validator(mode="wrap")
@@ -335,7 +206,7 @@ def _problem(error: ValidationError) -> SettingError:
         return _unknown(key)
     given = without_credentials(repr(first["input"]))
     given = given if len(given) <= 80 else given[:80] + "…"
-    rule = _RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    rule = RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     rule = rule.replace("Input should be", "must be")
     return SettingError(key, f"{key}: {given} cannot be used: {rule}")
 

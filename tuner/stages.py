@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner.collection import collection_paused
 from tuner.finalists import due, open_trials
 from tuner.identity import time_left
 from tuner.journal import Journal
@@ -43,10 +44,12 @@ def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
     import ray
 
     from tuner import growth, hosts
-    from tuner.crews import CrewPlan
     from tuner.resources import room
-    from tuner.search import run_search
-    from tuner.slots import SlotPlan
+
+    with collection_paused():
+        from tuner.crews import CrewPlan
+        from tuner.search import run_search
+        from tuner.slots import SlotPlan
 
     run, preparation = job.run, job.preparation
     settings, data = preparation.settings, preparation.data

@@ -20,7 +20,6 @@ from transformers.trainer_callback import PrinterCallback
 from tuner.batches import Feed, GroupedBatches, Numbers, Padding, Rows, padded
 from tuner.connections import patiently
 from tuner.disks import MEND, writing
-from tuner.hyperparameters import BATCH, EPOCHS, OUR_OWN, SEED, Batch, Configuration
 from tuner.layers import spread_rates
 from tuner.losses import Losses, row_losses
 from tuner.stores import is_uri, open_store
@@ -40,60 +39,6 @@ def quieten() -> None:
     logging.disable_progress_bar()
     # fp16 skips its first updates by design, and torch then takes the schedule to be out of order.
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step")
-
-
-def training_arguments(
-    configuration: Configuration,
-    batch: Batch,
-    steps: int,
-    folder: str,
-    *,
-    precision: str,
-    gpus: float,
-    unused_parameters: bool,
-) -> TrainingArguments:
-    """A configuration as Hugging Face's arguments, with the fields that a trial may not choose.
-
-    Raises what TrainingArguments raises: TypeError for an unknown name, ValueError for a bad value.
-    """
-    chosen: dict[str, Any] = {
-        **{name: value for name, value in configuration.items() if name not in OUR_OWN},
-        EPOCHS: float(configuration[EPOCHS]),
-        SEED: int(configuration[SEED]),
-        BATCH: batch.micro,
-    }
-    arguments = TrainingArguments(
-        **chosen,
-        output_dir=folder,
-        data_seed=chosen[SEED],
-        max_steps=steps,
-        gradient_accumulation_steps=batch.accumulation,
-        # Without this, accelerate leaves the gradients of CPU workers apart, and says nothing.
-        use_cpu=gpus == 0,
-        bf16=precision == "bf16" or (precision == "auto" and gpus > 0 and _has_bf16()),
-        fp16=precision == "fp16",
-        eval_strategy="no",
-        save_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        log_level="warning",  # as `quieten` has it
-        log_level_replica="error",
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        average_tokens_across_devices=False,
-        ddp_find_unused_parameters=unused_parameters,
-    )
-    if arguments.n_gpu > 1:
-        # One process uses one device; the Trainer would spread its batches over all it sees.
-        arguments._n_gpu = 1
-    return arguments
-
-
-def _has_bf16() -> bool:
-    """Whether this process's GPU computes in bf16 itself; older ones only emulate it."""
-    return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported(False))
 
 
 class StepEnd(TrainerCallback):

@@ -5,6 +5,7 @@ Reads run.yaml and the journal; a file that is missing or broken ends nothing. P
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,11 @@ from tuner.comparisons import Comparisons
 from tuner.errors import UserError
 from tuner.headings import Heading, heading
 from tuner.journal import Direction, History, read_part
-from tuner.leaderboard import Row, rows
+from tuner.leaderboard import Row, best, rows
 from tuner.leases import is_held
-from tuner.runs import SCORES, Run
-from tuner.settings import RunFile, Settings, read_run_file
+from tuner.runs import SCORES, Run, bring
+from tuner.settings import TRAINING, RunFile, Settings, read_run_file
+from tuner.shortfall import runner_up, shortfall
 from tuner.tasks import direction, find_task
 
 
@@ -50,6 +52,36 @@ class View:
         """How sure its scores are, and who is tied."""
         return comparisons_of(self.run, self.history, self.objective, self.direction)
 
+    @cached_property
+    def scores(self) -> dict[str, Any] | None:
+        """The final model's scores; None where there is none, or it is an earlier winner's."""
+        winner = best(self.rows)
+        if winner is None:
+            return None
+        with contextlib.suppress(UserError, OSError):
+            bring(self.run, f"{self.run.best_folder.name}/{SCORES}")
+            scores = scores_of(self.run.best_folder)
+            if scores.get("hyperparameters") == winner.hyperparameters:
+                return scores
+        return None
+
+    @property
+    def shortfall(self) -> str:
+        """That the final model falls short of its trial, in words; empty where it does not."""
+        if self.facts.get("kind") == TRAINING or self.scores is None:
+            return ""
+        intervals = self.scores.get("intervals") or {}
+        found = shortfall(
+            self.rows,
+            self.objective,
+            self.direction,
+            self.scores["metrics"],
+            intervals,
+            int(self.scores.get("rows") or 0),
+        )
+        where = shlex.quote(self.run.where)
+        return "" if found is None else found.sentence(where, runner_up(self.rows))
+
     @property
     def planned(self) -> int:
         """How many trials there are to be."""
@@ -70,6 +102,7 @@ class View:
             resume=shlex.quote(self.run.where),
             planned=self.planned,
             troubles=(*self.troubles, *filter(None, [self.comparisons.trouble])),
+            shortfall=self.shortfall,
         )
 
 

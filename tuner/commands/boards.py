@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.collection import collection_paused
 from tuner.commands import DONE, Storage, app
 from tuner.errors import UserError
-from tuner.journal import collection_paused
 
 if TYPE_CHECKING:
     from tuner.runs import Run

@@ -12,12 +12,14 @@ import typer
 
 from tuner.commands import DONE, FAILED, Storage, Which, app
 from tuner.errors import UserError
+from tuner.forms import parse_duration
 from tuner.options import settings_command, training_command
-from tuner.settings import Settings, parse_duration, read_run_file
+from tuner.settings import Settings, read_run_file
 
 if TYPE_CHECKING:
     from tuner.leaderboard import Row
     from tuner.pipeline import Result
+    from tuner.shortfall import Shortfall
 
 NOTHING: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
@@ -84,6 +86,20 @@ def resume(
     budget: Annotated[
         str | None, typer.Option(metavar="30m", help="The most time to search from now on.")
     ] = None,
+    finalists: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=0,
+            help="How many of the best configurations run again under --reseeds new seeds.",
+        ),
+    ] = None,
+    reseeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="R", min=0, help="Under how many new seeds each of the --finalists runs again."
+        ),
+    ] = None,
     slots: Annotated[
         str | None,
         typer.Option(metavar="N|auto", help="How many trials run at once from now on."),
@@ -99,7 +115,12 @@ def resume(
         bool, typer.Option("--take-over", help="Take the run from a driver that still has it.")
     ] = False,
 ) -> int:
-    """Go on with a run that was interrupted or killed, or extend one that is complete."""
+    """Go on with a run that was interrupted or killed, or extend one that is complete.
+
+    With --finalists and --reseeds, the best configurations of the search run again under new seeds
+    and are ranked by their means. A winner that is another one than before is retrained and
+    exported; the model of one that stays is kept.
+    """
     from tuner import pipeline, progress
 
     seconds = None if budget is None else parse_duration(budget)
@@ -109,6 +130,8 @@ def resume(
             storage=storage,
             trials=trials,
             budget=seconds,
+            finalists=finalists,
+            reseeds=reseeds,
             address=address,
             slots=slots,
             take_over=take_over,
@@ -152,6 +175,7 @@ def _closing(result: Result) -> list[str]:
             f"validation {_scores(result.metrics, result.intervals)}, {how} on all training rows",
             *(f"           {_scores(more)} on {split}" for split, more in result.more.items()),
             f"           {_scores(majority)} for always the majority class (or the mean)",
+            *([f"beware     {_short(result.shortfall)}"] if result.shortfall else []),
             f"model      {result.model_dir}",
             f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
             f"predict    tuner predict {where} --input FILE --output predictions.tsv",
@@ -160,6 +184,13 @@ def _closing(result: Result) -> list[str]:
         return lines
     searched = sum(row.reseed_of is None for row in result.rows)
     return [*lines, f"extend     tuner resume {where}{on} --trials {2 * searched}"]
+
+
+def _short(found: Shortfall) -> str:
+    return (
+        f"that is {abs(found.expected - found.score):.4f} worse than its trial, more than the rows "
+        "explain: what to do stands above the leaderboard"
+    )
 
 
 def _over(best: Row) -> str:

@@ -5,7 +5,6 @@ Knows the run's files; nothing of HTML.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,14 +12,13 @@ from typing import Any
 
 from tuner.errors import UserError
 from tuner.history import Direction, History
-from tuner.leaderboard import best
 from tuner.page.final import final_model, read_evaluation
 from tuner.page.importance import Importance, importance
 from tuner.page.report import Report, report
 from tuner.page.verdict import final_of
-from tuner.runs import EVALUATION, SCORES, Run, bring
+from tuner.runs import EVALUATION, Run, bring
 from tuner.spaces import space_from
-from tuner.views import View, scores_of, view
+from tuner.views import view
 
 _RUNGS = 3
 """Of a run whose settings cannot be read."""
@@ -32,7 +30,7 @@ def read_report(run: Run, live: bool | None = None) -> Report:
     seen = view(run)
     if live is not None:
         seen = replace(seen, live=live)
-    scores = _scores(seen)
+    scores = seen.scores
     evaluation = None
     if scores is not None and bring(run, f"{run.best_folder.name}/{EVALUATION}"):
         evaluation = read_evaluation(run.best_folder)
@@ -47,19 +45,6 @@ def read_report(run: Run, live: bool | None = None) -> Report:
         rungs=seen.settings.rungs if seen.settings else _RUNGS,
         now=time.time(),
     )
-
-
-def _scores(seen: View) -> dict[str, Any] | None:
-    """The final model's scores; None where there is none, or it is an earlier winner's."""
-    winner = best(seen.rows)
-    if winner is None:
-        return None
-    bring(seen.run, f"{seen.run.best_folder.name}/{SCORES}")
-    with contextlib.suppress(UserError):
-        scores = scores_of(seen.run.best_folder)
-        if scores.get("hyperparameters") == winner.hyperparameters:
-            return scores
-    return None
 
 
 def _importance(history: History, facts: Mapping[str, Any], better: Direction) -> Importance:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -150,7 +150,7 @@ def report(
         live=about.live,
         plain=about.plain,
         verdict=verdict(rows, about, history, score),
-        heading=heading_lines(rows, about),
+        heading=heading_lines(rows, replace(about, shortfall="")),
         grid=grid(rows, about),
         trials=len(rows),
         winner=ranked.trial if ranked else None,

@@ -67,6 +67,7 @@ def verdict(
     else:
         said = [f"{winner.trial} won: {configuration(winner.hyperparameters)}."]
         said.append(_final(winner, about, final) if final else _own_score(winner, about))
+        said += [f"{about.shortfall}."] if about.shortfall else []
     if winner is not None and not about.plain:
         said += [*_seeds(winner, about), *_equals(rows, winner)]
     return [*said, _cost(rows, about, history)]
