@@ -116,7 +116,7 @@ class Comparer:
             kept = self._kept if self._kept.holds(entrants) else self._kept.alone
             known = {n: one for n, one in kept.of.items() if n not in self._unread}
             lacking = {n: size for n, size in kept.unread.items() if n not in found.of}
-            return replace(found, of=known | found.of, unread=lacking | self._unread)
+            return replace(found, of={**known, **found.of}, unread=lacking | self._unread)
         except Exception as error:
             kind = "" if isinstance(error, TunerError) else f"{type(error).__name__}: "
             said = " ".join(f"{kind}{error}".split())
