@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.comparisons import comparisons_of
+from tuner.comparer import comparisons_of
 from tuner.documents import write_json
 from tuner.errors import CrewLost, SearchError, UserError
 from tuner.grading import LOGITS, final_evaluation, forget
