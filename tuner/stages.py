@@ -37,6 +37,7 @@ class Job:
     nodes: tuple[Node, ...]
     watcher: Watcher
     tracking: Tracking
+    page: ReportPage
 
 
 def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
@@ -120,7 +121,7 @@ def ledger_of(
                 run, preparation.direction, preparation.task.objective, note=job.watcher.note
             ),
             job.tracking,
-            ReportPage(run),
+            job.page,
         ),
         objective=preparation.task.objective,
         direction=preparation.direction,

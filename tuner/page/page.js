@@ -377,23 +377,6 @@
     document.body.dataset.charts = "drawn";
   }
 
-  // While the run goes on
-
-  function follow() {
-    if (!data.live || !data.refresh) return;
-    let touched = 0;
-    for (const kind of ["pointerdown", "keydown", "wheel", "touchmove", "pointermove"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
-    const since = () => (Date.now() - Date.parse(data.written)) / 1000;
-    setInterval(() => {
-      if (since() > 20 * data.refresh) {
-        $("stale").textContent = ", but has not been written for " + Math.round(since() / 60) + " minutes";
-      }
-      const idle = Date.now() - touched > 10000;
-      if (since() > data.refresh && idle && !document.hidden) location.reload();
-    }, data.refresh * 1000);
-  }
-
   if (data.grid) showTable(data.grid);
   showCharts();
-  follow();
 })();
