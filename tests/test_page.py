@@ -338,6 +338,7 @@ def test_the_overview_lists_the_runs_and_leads_to_their_pages(
     assert "two <b>" not in text
     assert "broken: run.yaml" in text
     assert "0.8100" in text
+    assert re.search(r"<td>0\.\d{4} to 0\.\d{4}</td>", text)  # of the final score
     assert len(text) < 100_000  # Plotly is not in it
 
 

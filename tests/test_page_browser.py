@@ -84,10 +84,11 @@ def light(browser: Browser, file: Path) -> Opened:
 
 
 @pytest.fixture(scope="module")
-def left(file: Path) -> Path:
-    """The page that a driver left behind when it died, three days ago."""
-    text = page_text(Run(file.parent), True, Throttle(15.0))
-    left = file.parent / "left.html"
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that a driver left behind when it died, three days ago; a single trial finished."""
+    run = pages.make_run(tmp_path_factory.mktemp("left"), trials=pages.TRIALS[1:5], winner=0)
+    text = page_text(run, True, Throttle(15.0))
+    left = run.folder / "left.html"
     long_ago = (datetime.now(UTC) - timedelta(days=3)).isoformat(timespec="seconds")
     left.write_text(re.sub(r'datetime="[^"]+"', f'datetime="{long_ago}"', text))
     return left
@@ -179,6 +180,19 @@ def test_each_chart_has_the_data_it_should(light: Opened, file: Path) -> None:
     assert [cell[0].split("<")[0] for cell in heat["text"]] == [
         str(row[0]) for row in page.final.confusion
     ]
+
+
+def test_a_single_score_has_an_axis_of_its_own_size(dark: Opened) -> None:
+    best, line = dark.traces("best")
+    assert best["y"] == [0.81]
+    assert line["y"] == [0.81, 0.81]
+    axes = dark.page.evaluate(
+        "(({xaxis, yaxis}) => [xaxis.range, yaxis.range])"
+        "(document.getElementById('best')._fullLayout)"
+    )
+    assert axes[1] == pytest.approx([0.95 * 0.81, 1.05 * 0.81])
+    assert axes[0][0] == 0
+    assert axes[0][1] == pytest.approx(1.03 * line["x"][-1])
 
 
 def test_curves_can_be_drawn_against_epochs_and_steps(light: Opened) -> None:

@@ -46,13 +46,14 @@ def page_text(run: Run, live: bool | None = None, pace: Throttle | None = None) 
     page looks for the next one, which is written at this `pace`; without one, nobody does."""
     began = time.monotonic()
     page = read_report(run, live)
+    data = page.plain_data()
     following = None
     if pace is not None and page.live:
         refresh = pace.pause(time.monotonic() - began)
         following = Following(refresh, 2 * max(refresh, BEAT))
     return render(
         "report.html",
-        page.plain_data(),
+        data,
         charts=True,
         following=following,
         page=page,
