@@ -45,8 +45,16 @@ class Listening:
     """A tracker that keeps names; `failing` names the method that raises, `hanging` the one that
     does not come back."""
 
-    def __init__(self, name: str, failing: str = "", hanging: str = "", error: str = "no") -> None:
+    def __init__(
+        self,
+        name: str,
+        failing: str = "",
+        hanging: str = "",
+        error: str = "no",
+        taking: float = 0.0,
+    ) -> None:
         self.name = name
+        self._taking = taking
         self.names: list[str] = []
         self.calls: list[str] = []
         self.over = threading.Event()
@@ -68,6 +76,7 @@ class Listening:
 
     def take(self, ending: Ending) -> None:
         self._called("take")
+        self.over.wait(self._taking)
         self.names.append(ending.name)
 
     def close(self) -> None:
@@ -143,6 +152,21 @@ def test_a_tracker_that_hangs_is_left_after_a_while(history: History, method: st
     assert len(bad.names) <= told + 1  # what it had in hand, and nothing after it
     (note,) = noting.notes
     assert "took in nothing for 0.2 s" in note
+
+
+def test_trackers_that_go_on_taking_their_time_share_one_budget(tmp_path: Path) -> None:
+    many = journal_of(tmp_path / "many.jsonl", [Told()] * 60)
+    slow = [Listening(name, taking=0.05) for name in ("one", "two")]
+    noting, began = Noting(), time.monotonic()
+    with Tracking(slow, noting, patience=60, budget=0.1) as tracking:
+        tracking.catch_up(many)
+    assert time.monotonic() - began < 2  # and not 2 x 60 x 0.05 s
+    assert [note.partition("; ")[0] for note in noting.notes] == [
+        f"--track {name} is left alone "
+        "(the 0.1 s for which a run's end waits for its trackers are up)"
+        for name in ("one", "two")
+    ]
+    assert all(0 < len(each.names) < 60 for each in slow)
 
 
 def test_an_interrupt_waits_for_no_tracker(history: History) -> None:

@@ -58,6 +58,7 @@ def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
     there = hosts.staying(hosts.alive())
     with Journal.open(run.journal_file, job.lease.check) as journal:
         history, done = journal.history, journal.history.done
+        job.tracking.catch_up(history)  # beside the search, which is not held up
         to_come = due(history, preparation.direction, preparation.finals)
         over = open_trials(history, settings.trials) <= 0 and not to_come
         if over and history.reason == "complete":

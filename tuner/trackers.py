@@ -20,16 +20,13 @@ from tuner.endings import Ending
 from tuner.errors import TunerError, UserError
 from tuner.eventfiles import has_events, write_events
 from tuner.runs import Run
-from tuner.tracking import Tracker
+from tuner.tracking import PATIENCE, Tracker
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
 
 PROJECT = "tuner"
 """The project in Weights & Biases where WANDB_PROJECT names none."""
-
-UPLOAD = 300
-"""Seconds that Weights & Biases gets for a trial."""
 
 _SETTINGS = ("api_key", "mode", "entity", "base_url")
 
@@ -192,7 +189,7 @@ def _wandb(run: Run) -> LoggerCallback:
     callback: LoggerCallback = Careful(
         project=os.environ.get("WANDB_PROJECT") or PROJECT,
         group=run.name,
-        upload_timeout=UPLOAD,
+        upload_timeout=int(PATIENCE),
         dir=os.environ.get("WANDB_DIR") or os.getcwd(),
         resume="allow",
         settings={"silent": True, **{name: value for name, value in settings.items() if value}},
@@ -219,4 +216,4 @@ def _check(future: Any) -> None:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError:
-        raise TunerError(f"W&B's process did not end within {UPLOAD} s") from None
+        raise TunerError(f"W&B's process did not end within {PATIENCE:g} s") from None

@@ -20,8 +20,11 @@ from tuner.connections import without_credentials
 from tuner.endings import Ending, of_trial
 from tuner.history import History, Record
 
-PATIENCE = 60.0
-"""Seconds for which the end of a run waits for a tracker that takes in nothing more."""
+PATIENCE = 120.0
+"""Seconds that a tracker gets for a trial, where somebody waits for it."""
+
+BUDGET = 300.0
+"""Seconds for which the end of a run waits for its trackers, all of them together."""
 
 _SOON = 1.0
 _LOOK = 0.1
@@ -64,15 +67,21 @@ class Tracking:
     """All trackers of a run; hears what happens as a search's watcher.
 
     A context: at its end the trackers get the time that they need, as long as each takes in a trial
-    every `patience` seconds. A tracker that fails, or that needs longer, is mentioned in a note and
-    left alone; an interrupted run leaves all of them at once.
+    every `patience` seconds, and `budget` seconds in all. A tracker that fails, or that needs
+    longer, is mentioned in a note and left alone; an interrupted run leaves all of them at once.
     """
 
     def __init__(
-        self, trackers: Sequence[Tracker], telling: Telling, *, patience: float = PATIENCE
+        self,
+        trackers: Sequence[Tracker],
+        telling: Telling,
+        *,
+        patience: float = PATIENCE,
+        budget: float = BUDGET,
     ) -> None:
         self._telling = telling
         self._patience = patience
+        self._budget = budget
         self._lines = [_Line(tracker, telling.note) for tracker in trackers]
         self._told: set[str] = set()
 
@@ -113,24 +122,31 @@ class Tracking:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        patience = 0.0 if kind and not issubclass(kind, Exception) else self._patience
+        interrupted = kind is not None and not issubclass(kind, Exception)
         for line in self._lines:
             line.end()
         try:
-            for line in self._lines:
-                self._wait(line, patience)
+            until = time.monotonic() + self._budget
+            for line in self._lines if not interrupted else []:
+                self._wait(line, until)
         except KeyboardInterrupt:
-            patience = 0.0
+            interrupted = True
         for line in self._lines:
-            line.leave(patience)
+            line.leave(
+                "interrupted"
+                if interrupted
+                else f"the {self._budget:g} s for which a run's end waits for its trackers are up"
+            )
 
-    def _wait(self, line: _Line, patience: float) -> None:
-        line.wait(min(_SOON, patience))
-        if not patience or not line.is_busy:
+    def _wait(self, line: _Line, until: float) -> None:
+        line.wait(min(_SOON, self._patience, self._budget))
+        if not line.is_busy:
             return
         began, total = time.monotonic(), line.left
         self._telling.stage(f"telling {line.name} what came out; Ctrl-C leaves it at that")
-        while line.is_busy and time.monotonic() - line.moved < patience:
+        while line.is_busy and time.monotonic() < until:
+            if time.monotonic() - line.moved >= self._patience:
+                return line.leave(f"it took in nothing for {self._patience:g} s")
             done = total - line.left
             each = (time.monotonic() - began) / done if done else None
             self._telling.tick(done, total, each and each * line.left, "trial")
@@ -173,10 +189,10 @@ class _Line:
     def wait(self, seconds: float) -> None:
         self._thread.join(seconds)
 
-    def leave(self, patience: float) -> None:
+    def leave(self, why: str) -> None:
         """Whatever it still does, nobody waits for it or hears of it."""
         if self.is_busy:
-            self._give_up(f"it took in nothing for {patience:g} s" if patience else "interrupted")
+            self._give_up(why)
 
     def _work(self) -> None:
         try:
