@@ -7,16 +7,14 @@ one that fails fails alone. Knows no tracker by name, and nothing of Ray.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from tuner.connections import without_credentials
+from tuner.credentials import masked
 from tuner.endings import Ending, of_trial
 from tuner.history import History, Record
 
@@ -28,7 +26,6 @@ BUDGET = 300.0
 
 _SOON = 1.0
 _LOOK = 0.1
-_SECRET = re.compile(r"(KEY|TOKEN|PASSWORD|SECRET)$")
 
 
 class Tracker(Protocol):
@@ -218,9 +215,4 @@ class _Line:
 
 
 def _in_a_line(error: BaseException) -> str:
-    """An error in a line without secrets: those in a URI, and those that the environment names."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for name, value in os.environ.items():
-        if _SECRET.search(name) and len(value) >= 6:
-            text = text.replace(value, "…")
-    return without_credentials(text)[:300]
+    return masked(" ".join(str(error).split()) or type(error).__name__)[:300]
