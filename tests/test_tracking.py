@@ -20,7 +20,7 @@ from tuner.history import History, Record, Score
 from tuner.journal import Journal
 from tuner.progress import Silent
 from tuner.runs import Run, create_run
-from tuner.trackers import trackers_of
+from tuner.trackers import mlflow_place, trackers_of, wandb_place
 from tuner.tracking import Tracking
 
 TOLD = (
@@ -36,9 +36,13 @@ class Noting(Silent):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.said: list[str] = []
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
 
 class Listening:
@@ -217,6 +221,10 @@ def test_mlflow_gets_every_trial_and_after_a_resume_only_the_new_ones(
             tracking.catch_up(second)
             tracking.tell(of_winner("t000", TOLD[0].configuration, scores, 1e9))
     assert noting.notes == []
+    assert set(noting.said) == {
+        f"--track mlflow: experiment rte-1 in {place}; look at it with: "
+        f"mlflow ui --backend-store-uri {place}"
+    }
     client = MlflowClient(place)
     experiment = client.get_experiment_by_name("rte-1")
     runs = {one.info.run_name: one for one in client.search_runs([experiment.experiment_id])}
@@ -240,6 +248,59 @@ def test_mlflow_gets_every_trial_and_after_a_resume_only_the_new_ones(
     curve = client.get_metric_history(runs["t000"].info.run_id, "objective")
     assert [(point.step, point.value) for point in curve] == [(10, 0.5), (30, 0.6), (90, 0.7)]
     assert runs["retrained-t000"].data.metrics["validation/accuracy"] == 0.65
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://me:secret@host:5000", "rte-1 at http://me:secret@host:5000"),
+        ("sqlite:///mlflow.db", "rte-1 in sqlite:///{here}/mlflow.db; look at it with: "),
+        ("sqlite:////data/m.db", "mlflow ui --backend-store-uri sqlite:////data/m.db"),
+        ("./ml runs", "mlflow ui --backend-store-uri '{here}/ml runs'"),
+        ("databricks://profile", "mlflow ui --backend-store-uri databricks://profile"),
+    ],
+)
+def test_where_mlflow_keeps_a_run_is_said_for_any_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert said.format(here=tmp_path) in mlflow_place(run)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WANDB_MODE": "offline"}, "offline in {here}/wandb; send it with: wandb sync {here}/"),
+        ({"WANDB_ENTITY": "team"}, "of the project tuner at https://wandb.ai/team/tuner"),
+        ({"WANDB_BASE_URL": "https://api.wandb.ai"}, "of the project tuner at https://wandb.ai"),
+        ({"WANDB_MODE": "disabled"}, "nothing is kept"),
+    ],
+)
+def test_where_wandb_keeps_a_run_is_said(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MODE", "ENTITY", "BASE_URL", "PROJECT", "DIR"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert said.format(here=tmp_path) in wandb_place(run)
+
+
+def test_a_tracker_s_place_is_said_without_what_is_secret() -> None:
+    class Placed(Listening):
+        def open(self) -> str:
+            return "experiment x at http://me:secret@host:5000"
+
+    noting = Noting()
+    with Tracking([Placed("placed")], noting):
+        pass
+    assert noting.said == ["--track placed: experiment x at http://host:5000"]
 
 
 def test_what_a_tracker_missed_it_is_told_when_the_run_goes_on(

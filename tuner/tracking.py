@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -35,8 +35,9 @@ class Tracker(Protocol):
     def name(self) -> str:
         """As in `--track`."""
 
-    def open(self) -> None:
-        """Called once, before the first trial."""
+    def open(self) -> str | None:
+        """Called once, before the first trial; where it keeps what it is told, and how to look at
+        it, in a line, unless that goes without saying."""
 
     def has(self, trial: str) -> bool:
         """Whether it was told of this trial, by this driver or an earlier one."""
@@ -54,6 +55,8 @@ class Telling(Protocol):
     def stage(self, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
     def tick(
         self, step: int, total: int, seconds_left: float | None, unit: str = "step"
@@ -79,7 +82,7 @@ class Tracking:
         self._telling = telling
         self._patience = patience
         self._budget = budget
-        self._lines = [_Line(tracker, telling.note) for tracker in trackers]
+        self._lines = [_Line(tracker, telling) for tracker in trackers]
         self._told: set[str] = set()
 
     def note(self, text: str) -> None:
@@ -153,11 +156,11 @@ class Tracking:
 class _Line:
     """The queue and the thread of one tracker. `moved` is when it last took something in."""
 
-    def __init__(self, tracker: Tracker, note: Callable[[str], None]) -> None:
+    def __init__(self, tracker: Tracker, telling: Telling) -> None:
         self.name = tracker.name
         self.moved = time.monotonic()
         self._tracker = tracker
-        self._note = note
+        self._telling = telling
         self._queue: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
         self._left = False
         self._lock = threading.Lock()
@@ -193,7 +196,8 @@ class _Line:
 
     def _work(self) -> None:
         try:
-            self._tracker.open()
+            if (where := self._tracker.open()) is not None and not self._left:
+                self._telling.say(masked(f"--track {self.name}: {where}"))
             while (ending := self._queue.get()) is not None and not self._left:
                 if not self._tracker.has(ending.name):
                     self._tracker.take(ending)
@@ -208,7 +212,7 @@ class _Line:
             said, self._left = self._left, True
         if not said:
             with contextlib.suppress(Exception):
-                self._note(
+                self._telling.note(
                     f"--track {self.name} is left alone ({why}); what it lacks it is told when "
                     "tuner resume goes on with the run"
                 )
