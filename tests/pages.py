@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,11 @@ def configured(number: int, told: Told) -> Told:
     return dataclasses.replace(told, configuration=configuration)
 
 
-def tell(path: Path, ended: bool = True) -> None:
+def tell(path: Path, ended: bool = True, trials: Sequence[Told] = TRIALS) -> None:
     """The journal: two slots at work; t003 loses its first slot before it reports."""
     told_when: list[tuple[float, str, dict[str, Any]]] = []
     clock = [START + 5.0, START + 6.0]
-    for number, told in enumerate(map(configured, range(len(TRIALS)), TRIALS)):
+    for number, told in enumerate(map(configured, range(len(trials)), trials)):
         slot = min((0, 1), key=clock.__getitem__)
         name, place = f"t{number:03d}", f"host:{100 + slot}"
         fresh = {"number": number, "configuration": told.configuration, "start_point": False}
@@ -80,14 +81,16 @@ def tell(path: Path, ended: bool = True) -> None:
             fields = {"trial": name, "error": told.error, "slot": place}
             told_when.append((clock[slot], "failed", fields))
     with Journal.open(path) as journal:
-        journal.append("session", planned=len(TRIALS), slots=2, time=START)
+        journal.append("session", planned=len(trials), slots=2, time=START)
         for moment, event, fields in sorted(told_when, key=lambda each: each[0]):
             journal.append(event, **fields, time=moment)
         if ended:
             journal.append("ended", reason="complete", time=max(clock))
 
 
-def make_run(storage: Path, name: str = NAME) -> Run:
+def make_run(
+    storage: Path, name: str = NAME, trials: Sequence[Told] = TRIALS, winner: int = 1
+) -> Run:
     """The run, done and exported: 40 validation rows with texts and labels full of markup."""
     run = Run(storage / name)
     run.best_folder.mkdir(parents=True)
@@ -104,7 +107,7 @@ def make_run(storage: Path, name: str = NAME) -> Run:
         "space": space,
     }
     write_run_file(run, Settings(task="sst2", objective="accuracy"), facts)
-    tell(run.journal_file)
+    tell(run.journal_file, trials=trials)
     task = dataclasses.replace(find_task("sst2"), label_names=("fine", MARKUP))
     labels = np.arange(40) % 2
     logits = np.eye(2)[labels] * 2 - 1
@@ -118,7 +121,7 @@ def make_run(storage: Path, name: str = NAME) -> Run:
         "rows": 40,
         "metrics": found["metrics"],
         "intervals": found["intervals"],
-        "hyperparameters": configured(1, TRIALS[1]).configuration,
+        "hyperparameters": configured(winner, trials[winner]).configuration,
         "selected_on": "holdout",
     }
     (run.best_folder / "metrics.json").write_text(json.dumps(scores))

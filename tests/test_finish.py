@@ -36,8 +36,8 @@ class Noting(Silent):
 def job_in(folder: Path) -> Job:
     preparation = SimpleNamespace(plain=True, direction="max", settings=Settings(task="rte"))
     lease: Any = SimpleNamespace(check=lambda: None)
-    untracked = cast(Any, None)
-    return Job(Run(folder), lease, cast(Any, preparation), (), Noting(), untracked)
+    nobody = cast(Any, None)
+    return Job(Run(folder), lease, cast(Any, preparation), (), Noting(), nobody, nobody)
 
 
 def notes(job: Job) -> list[str]:

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests import pages
 from tests.journals import Told, drawn, journal_of, said
 from tuner.cli import run_guarded
+from tuner.errors import SearchError
 from tuner.headings import Heading
 from tuner.journal import History, Journal, read_history
 from tuner.leaderboard import rows
+from tuner.page import keeper
 from tuner.page.captions import captions
 from tuner.page.html import embedded
 from tuner.page.importance import Importance, importance
-from tuner.page.keeper import ReportPage, kept_page, page_text, write_page
+from tuner.page.keeper import ReportPage, page_text, write_page
 from tuner.page.reading import read_report
 from tuner.page.report import CURVES, POINTS, Report, report
 from tuner.page.verdict import Final, verdict
 from tuner.runs import Run, driven
 from tuner.spaces import load_space
+from tuner.throttle import Throttle
 
 
 @pytest.fixture(scope="module")
@@ -180,19 +187,87 @@ def test_the_page_follows_a_search_and_costs_little(run: Run, tmp_path: Path) ->
     going = Run(tmp_path / "going")
     shutil.copytree(run.folder, going.folder)
     history = read_history(going.journal_file)
-    watcher = ReportPage(going, every=3600)
     record = history.records["t000"]
-    watcher.search_started(12, 2)
-    for _ in range(3):
+    with ReportPage(going, lambda: True, every=3600) as watcher:
+        watcher.search_started(12, 2)
+        for _ in range(3):
+            watcher.event("report", record, history)
+        file = going.folder / "report.html"
+        while not file.exists():
+            time.sleep(0.01)
+        first = file.read_bytes()
+        assert b"Still running" in first
         watcher.event("report", record, history)
-    file = going.folder / "report.html"
-    while not file.exists():
-        time.sleep(0.01)
-    first = file.read_bytes()
-    assert b"Still running" in first
-    watcher.event("report", record, history)
-    watcher.search_ended("complete")
-    assert file.read_bytes() == first  # too soon for another
+        watcher.search_ended("complete")
+        assert file.read_bytes() == first  # too soon for another
+    assert b"Still running" not in file.read_bytes()
+
+
+@pytest.mark.parametrize("error", [SearchError, KeyboardInterrupt, None])
+def test_nothing_is_written_after_the_last_page_however_a_search_ends(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
+) -> None:
+    going = Run(tmp_path / "going")
+    shutil.copytree(run.folder, going.folder)
+    history = read_history(going.journal_file)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(run: Run, live: bool | None = None, *given: Any) -> str:
+        if live:
+            begun.set()
+            goes_on.wait(60)
+        return page_text(run, live, *given)
+
+    monkeypatch.setattr(keeper, "page_text", slow)
+    page = ReportPage(going, lambda: True, patience=0.05)
+    with contextlib.suppress(SearchError, KeyboardInterrupt), page:
+        page.event("report", history.records["t000"], history)
+        assert begun.wait(60)
+        if error is not None:
+            raise error
+    last = (going.folder / "report.html").read_bytes()
+    assert b"Still running" not in last
+    goes_on.set()
+    (left,) = [thread for thread in threading.enumerate() if thread.name == "report"]
+    left.join(60)
+    assert not left.is_alive()
+    assert (going.folder / "report.html").read_bytes() == last
+
+
+def test_a_run_that_is_somebody_elses_by_now_gets_no_page(run: Run, tmp_path: Path) -> None:
+    lost = Run(shutil.copytree(run.folder, tmp_path / "lost"))
+    (lost.folder / "report.html").unlink(missing_ok=True)
+    history = read_history(lost.journal_file)
+    with ReportPage(lost, lambda: False, every=0.01) as page:
+        page.event("report", history.records["t000"], history)
+    assert not (lost.folder / "report.html").exists()
+
+
+def test_a_page_that_takes_long_is_looked_for_as_rarely_as_it_is_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(0.0, 4.0)  # reading it takes 4 s
+    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    refresh, silence = following(page_text(run, True, Throttle(15.0)))
+    assert refresh == 200.0  # two percent of the time
+    assert silence > refresh + 4.0
+    assert following(page_text(run, True, Throttle(3600.0))) == (3600.0, 7200.0)
+
+
+def following(text: str) -> tuple[float, float]:
+    found = re.search(r'data-refresh="([\d.]+)" data-silence="([\d.]+)"', text)
+    assert found is not None
+    return float(found[1]), float(found[2])
+
+
+def test_work_gets_its_share_of_the_time_and_no_more() -> None:
+    throttle = Throttle(1.0)
+    assert throttle.wait == 0
+    with pytest.raises(OSError, match="full"), throttle.work():
+        raise OSError("full")
+    assert 0.9 < throttle.wait <= 1.0
+    assert throttle.pause(0.001) == 1.0
+    assert throttle.pause(8.0) == pytest.approx(400.0)
 
 
 def test_a_page_that_cannot_be_written_ends_no_search(run: Run, tmp_path: Path) -> None:
@@ -200,8 +275,7 @@ def test_a_page_that_cannot_be_written_ends_no_search(run: Run, tmp_path: Path) 
     broken = shutil.copytree(run.folder, tmp_path / "broken")
     (broken / "report.html").unlink(missing_ok=True)
     (broken / "report.html").mkdir()  # a file cannot take its place
-    watcher = ReportPage(Run(broken), every=0.01)
-    with kept_page(Run(broken), lambda: True):
+    with ReportPage(Run(broken), lambda: True, every=0.01) as watcher:
         for _ in range(3):
             watcher.event("report", history.records["t000"], history)
             time.sleep(0.05)
@@ -234,11 +308,17 @@ def test_a_run_whose_search_goes_on_says_so_and_asks_to_be_read_again(tmp_path: 
     run.journal_file.unlink()
     shutil.rmtree(run.best_folder)
     pages.tell(run.journal_file, ended=False)
-    text = page_text(run, live=True)
+    file = write_page(run, live=True)
+    text = file.read_text()
     assert "The best so far is t001" in text
-    assert '<noscript><meta http-equiv="refresh" content="15' in text
-    over = page_text(run, live=False)
-    assert 'http-equiv="refresh"' not in over
+    assert following(text) == (15.0, 600.0)
+    assert "location.reload" in text
+    aside = write_page(run, tmp_path / "aside.html", live=True).read_text()
+    assert "Still running" in aside
+    assert "location.reload" not in aside  # nobody writes it again
+    over = write_page(run, live=False).read_text()
+    assert "location.reload" not in over
+    assert "refresh" not in over.partition("<style>")[0]
     assert "its driver is gone" in over
 
 
@@ -258,6 +338,7 @@ def test_the_overview_lists_the_runs_and_leads_to_their_pages(
     assert "two <b>" not in text
     assert "broken: run.yaml" in text
     assert "0.8100" in text
+    assert re.search(r"<td>0\.\d{4} to 0\.\d{4}</td>", text)  # of the final score
     assert len(text) < 100_000  # Plotly is not in it
 
 

@@ -3,9 +3,11 @@ who can read it. Skipped where there is none."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests import pages
-from tuner.page.keeper import write_page
+from tuner.page.keeper import page_text, write_page
 from tuner.page.reading import read_report
+from tuner.runs import Run
+from tuner.throttle import Throttle
 
 CHROMIUM = shutil.which("chromium")
 PATIENCE = 120_000
@@ -80,9 +84,20 @@ def light(browser: Browser, file: Path) -> Opened:
 
 
 @pytest.fixture(scope="module")
-def dark(browser: Browser, file: Path) -> Opened:
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that a driver left behind when it died, three days ago; a single trial finished."""
+    run = pages.make_run(tmp_path_factory.mktemp("left"), trials=pages.TRIALS[1:5], winner=0)
+    text = page_text(run, True, Throttle(15.0))
+    left = run.folder / "left.html"
+    long_ago = (datetime.now(UTC) - timedelta(days=3)).isoformat(timespec="seconds")
+    left.write_text(re.sub(r'datetime="[^"]+"', f'datetime="{long_ago}"', text))
+    return left
+
+
+@pytest.fixture(scope="module")
+def dark(browser: Browser, left: Path) -> Opened:
     """The dark one is a phone's."""
-    return opened(browser, file, "dark", width=360)
+    return opened(browser, left, "dark", width=360)
 
 
 def severe(page: Page) -> list[str]:
@@ -97,14 +112,28 @@ def severe(page: Page) -> list[str]:
 
 
 def test_nothing_leaves_the_page_and_nothing_goes_wrong(
-    light: Opened, dark: Opened, file: Path
+    light: Opened, dark: Opened, file: Path, left: Path
 ) -> None:
-    for each in (light, dark):
+    for each, shown in ((light, file), (dark, left)):
         assert each.page.evaluate("document.body.dataset.charts") == "drawn"
         assert each.said == []
         assert [url for url in each.asked if not url.startswith(("data:", "blob:"))] == [
-            file.as_uri()
+            shown.as_uri()
         ]
+
+
+def test_a_page_looks_for_a_newer_one_less_and_less_where_none_comes(
+    light: Opened, dark: Opened
+) -> None:
+    said = dark.page.locator("#written").inner_text()
+    assert "has not been written for 3 days: its driver may be gone" in said
+    assert "no longer looks for news" in said
+    ages = [1, 599, 601, 3600, 80_000]
+    waits = dark.page.evaluate("ages => ages.map(age => pace(age).wait)", ages)
+    assert waits == [15, 15, 601 / 4, 900, 20_000]
+    assert dark.page.evaluate("pace(90000).wait") == float("inf")
+    # A run's last page knows nothing of it.
+    assert light.page.evaluate("typeof pace") == "undefined"
 
 
 def test_texts_of_data_stay_texts(light: Opened) -> None:
@@ -116,8 +145,6 @@ def test_texts_of_data_stay_texts(light: Opened) -> None:
 
 
 def test_each_chart_has_the_data_it_should(light: Opened, file: Path) -> None:
-    from tuner.runs import Run
-
     page = read_report(Run(file.parent))
     curves = {trace["name"]: trace for trace in light.traces("curves")}
     assert set(curves) == {f"winner {pages.WINNER}", "finished", "stopped", "failed"}
@@ -153,6 +180,19 @@ def test_each_chart_has_the_data_it_should(light: Opened, file: Path) -> None:
     assert [cell[0].split("<")[0] for cell in heat["text"]] == [
         str(row[0]) for row in page.final.confusion
     ]
+
+
+def test_a_single_score_has_an_axis_of_its_own_size(dark: Opened) -> None:
+    best, line = dark.traces("best")
+    assert best["y"] == [0.81]
+    assert line["y"] == [0.81, 0.81]
+    axes = dark.page.evaluate(
+        "(({xaxis, yaxis}) => [xaxis.range, yaxis.range])"
+        "(document.getElementById('best')._fullLayout)"
+    )
+    assert axes[1] == pytest.approx([0.95 * 0.81, 1.05 * 0.81])
+    assert axes[0][0] == 0
+    assert axes[0][1] == pytest.approx(1.03 * line["x"][-1])
 
 
 def test_curves_can_be_drawn_against_epochs_and_steps(light: Opened) -> None:

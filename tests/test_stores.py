@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.buckets import SECRET, Buckets
-from tuner.connections import patiently, without_credentials
+from tuner.connections import patiently
 from tuner.errors import TunerError, UserError
 from tuner.stores import Store, is_uri, join, open_store, write_file
 
@@ -195,10 +195,3 @@ def test_what_the_network_fails_is_tried_again_and_what_the_user_did_is_not() ->
     assert len(tries) == 1
     with pytest.raises(TunerError):
         patiently(lambda: fail(TunerError("away")), seconds=0.0)
-
-
-def test_credentials_are_cut_out_of_addresses() -> None:
-    assert without_credentials("s3://key:secret@bucket/a@b") == "s3://bucket/a@b"
-    assert without_credentials("s3://key:se/cr/et@bucket/a@b") == "s3://bucket/a@b"
-    assert without_credentials("http://host:80/a:b@c") == "http://host:80/a:b@c"
-    assert without_credentials("see https://token@host/x and a@b") == "see https://host/x and a@b"

@@ -20,7 +20,7 @@ from tuner.history import History, Record, Score
 from tuner.journal import Journal
 from tuner.progress import Silent
 from tuner.runs import Run, create_run
-from tuner.trackers import trackers_of
+from tuner.trackers import mlflow_place, trackers_of, wandb_place
 from tuner.tracking import Tracking
 
 TOLD = (
@@ -36,17 +36,29 @@ class Noting(Silent):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.said: list[str] = []
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
 
 class Listening:
     """A tracker that keeps names; `failing` names the method that raises, `hanging` the one that
     does not come back."""
 
-    def __init__(self, name: str, failing: str = "", hanging: str = "", error: str = "no") -> None:
+    def __init__(
+        self,
+        name: str,
+        failing: str = "",
+        hanging: str = "",
+        error: str = "no",
+        taking: float = 0.0,
+    ) -> None:
         self.name = name
+        self._taking = taking
         self.names: list[str] = []
         self.calls: list[str] = []
         self.over = threading.Event()
@@ -68,6 +80,7 @@ class Listening:
 
     def take(self, ending: Ending) -> None:
         self._called("take")
+        self.over.wait(self._taking)
         self.names.append(ending.name)
 
     def close(self) -> None:
@@ -145,6 +158,21 @@ def test_a_tracker_that_hangs_is_left_after_a_while(history: History, method: st
     assert "took in nothing for 0.2 s" in note
 
 
+def test_trackers_that_go_on_taking_their_time_share_one_budget(tmp_path: Path) -> None:
+    many = journal_of(tmp_path / "many.jsonl", [Told()] * 60)
+    slow = [Listening(name, taking=0.05) for name in ("one", "two")]
+    noting, began = Noting(), time.monotonic()
+    with Tracking(slow, noting, patience=60, budget=0.1) as tracking:
+        tracking.catch_up(many)
+    assert time.monotonic() - began < 2  # and not 2 x 60 x 0.05 s
+    assert [note.partition("; ")[0] for note in noting.notes] == [
+        f"--track {name} is left alone "
+        "(the 0.1 s for which a run's end waits for its trackers are up)"
+        for name in ("one", "two")
+    ]
+    assert all(0 < len(each.names) < 60 for each in slow)
+
+
 def test_an_interrupt_waits_for_no_tracker(history: History) -> None:
     bad, began = Listening("bad", hanging="open"), time.monotonic()
     with pytest.raises(KeyboardInterrupt), Tracking([bad], Silent()):
@@ -193,6 +221,10 @@ def test_mlflow_gets_every_trial_and_after_a_resume_only_the_new_ones(
             tracking.catch_up(second)
             tracking.tell(of_winner("t000", TOLD[0].configuration, scores, 1e9))
     assert noting.notes == []
+    assert set(noting.said) == {
+        f"--track mlflow: experiment rte-1 in {place}; look at it with: "
+        f"mlflow ui --backend-store-uri {place}"
+    }
     client = MlflowClient(place)
     experiment = client.get_experiment_by_name("rte-1")
     runs = {one.info.run_name: one for one in client.search_runs([experiment.experiment_id])}
@@ -216,6 +248,59 @@ def test_mlflow_gets_every_trial_and_after_a_resume_only_the_new_ones(
     curve = client.get_metric_history(runs["t000"].info.run_id, "objective")
     assert [(point.step, point.value) for point in curve] == [(10, 0.5), (30, 0.6), (90, 0.7)]
     assert runs["retrained-t000"].data.metrics["validation/accuracy"] == 0.65
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://me:secret@host:5000", "rte-1 at http://me:secret@host:5000"),
+        ("sqlite:///mlflow.db", "rte-1 in sqlite:///{here}/mlflow.db; look at it with: "),
+        ("sqlite:////data/m.db", "mlflow ui --backend-store-uri sqlite:////data/m.db"),
+        ("./ml runs", "mlflow ui --backend-store-uri '{here}/ml runs'"),
+        ("databricks://profile", "mlflow ui --backend-store-uri databricks://profile"),
+    ],
+)
+def test_where_mlflow_keeps_a_run_is_said_for_any_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert said.format(here=tmp_path) in mlflow_place(run)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WANDB_MODE": "offline"}, "offline in {here}/wandb; send it with: wandb sync {here}/"),
+        ({"WANDB_ENTITY": "team"}, "of the project tuner at https://wandb.ai/team/tuner"),
+        ({"WANDB_BASE_URL": "https://api.wandb.ai"}, "of the project tuner at https://wandb.ai"),
+        ({"WANDB_MODE": "disabled"}, "nothing is kept"),
+    ],
+)
+def test_where_wandb_keeps_a_run_is_said(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MODE", "ENTITY", "BASE_URL", "PROJECT", "DIR"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert said.format(here=tmp_path) in wandb_place(run)
+
+
+def test_a_tracker_s_place_is_said_without_what_is_secret() -> None:
+    class Placed(Listening):
+        def open(self) -> str:
+            return "experiment x at http://me:secret@host:5000"
+
+    noting = Noting()
+    with Tracking([Placed("placed")], noting):
+        pass
+    assert noting.said == ["--track placed: experiment x at http://host:5000"]
 
 
 def test_what_a_tracker_missed_it_is_told_when_the_run_goes_on(

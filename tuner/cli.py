@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from tuner.commands import DONE, FAILED, USAGE, app
+from tuner.credentials import masked
 from tuner.disks import MEND, refusal, refused_place
 from tuner.errors import TunerError, UserError
 
@@ -73,7 +74,7 @@ def run_guarded(arguments: Sequence[str]) -> int:
 
 
 def _complain(what: object, code: int) -> int:
-    print("tuner:", " ".join(str(what).split()), file=sys.stderr)
+    print("tuner:", " ".join(masked(str(what)).split()), file=sys.stderr)
     return code
 
 

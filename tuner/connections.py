@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from tuner.credentials import masked
 from tuner.errors import TunerError, UserError
 
 if TYPE_CHECKING:
@@ -40,12 +41,6 @@ THEIRS = re.compile(
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def without_credentials(text: str) -> str:
-    """`text` with the user name and the password of a URI in it left out."""
-    # A secret key of AWS may hold slashes; what begins as a port does not.
-    return re.sub(r"(?<=://)(?:[^/@\s]*|[^/:@\s]+:(?!\d+/)[^@\s]*)@", "", text)
 
 
 def patiently(act: Callable[[], Result], seconds: float = 60.0) -> Result:
@@ -116,9 +111,5 @@ def is_missing(error: OSError) -> bool:
 
 def words_of(error: Exception) -> str:
     """The error's own words, in a line of bearable length, without what must not be shown."""
-    text = without_credentials(" ".join(str(getattr(error, "strerror", None) or error).split()))
-    for name in _SECRETS:
-        secret = os.environ.get(name)
-        if secret:
-            text = text.replace(secret, "…")
+    text = masked(" ".join(str(getattr(error, "strerror", None) or error).split()))
     return text if len(text) <= 300 else text[:299] + "…"

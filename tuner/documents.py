@@ -205,13 +205,16 @@ def _base(value: bool | int | float | str) -> bool | int | float | str:
 
 def finite(value: Any) -> Any:
     """`value` as plain data in which NaN and the infinities are None: JSON has no word for them."""
-    value = plain(value)
+    return _finite(plain(value))
+
+
+def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite(item) for item in value]
+        return [_finite(item) for item in value]
     return value
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tuner.credentials import masked
 from tuner.history import Record, Score
 from tuner.hyperparameters import Value
 
@@ -52,7 +53,7 @@ def of_trial(record: Record) -> Ending:
     if last.effective_batch_size:
         configuration["effective_batch_size"] = last.effective_batch_size
     if record.error:
-        configuration["error"] = record.error
+        configuration["error"] = masked(record.error)
     if record.reseed_of:
         configuration["reseed_of"] = record.reseed_of
     return Ending(

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from tuner.connections import without_credentials
+from tuner.credentials import masked
 from tuner.errors import UserError
 from tuner.shelves import user_caches
 
@@ -74,7 +74,7 @@ def _unreachable(seconds: float) -> str | None:
     reasons = tuple(problem)
     if not reasons:
         return None
-    return f"cannot reach the Hugging Face Hub at {without_credentials(endpoint)} ({reasons[0]})"
+    return masked(f"cannot reach the Hugging Face Hub at {endpoint} ({reasons[0]})")
 
 
 def _connect(endpoint: str, seconds: float) -> None:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from tuner.collection import collection_paused
+from tuner.credentials import masked
 from tuner.disks import MEND
 from tuner.errors import TunerError, UserError
 from tuner.history import DONE, Direction, History, Record, Score, Session, Status, Stint
@@ -38,6 +39,9 @@ __all__ = [
     "read_history",
     "read_part",
 ]
+
+_WORDS = frozenset({"error", "warning", "text"})
+"""Fields that say what somebody else said, which may hold what must not be shown."""
 
 _SYNCED = frozenset({"session", "drawn", "lost", "finished", "stopped", "failed", "ended"})
 
@@ -85,13 +89,16 @@ class Journal:
     def append(self, event: str, **fields: Any) -> None:
         """Write an event, with `time` (now, unix seconds) unless it is given.
 
-        NaN and infinity are written as null; numpy's scalars as the numbers they are. When this
+        NaN and infinity are written as null; numpy's scalars as the numbers they are. Errors,
+        warnings and notes are written without what is secret in them. When this
         returns, the line has left the process; events that decide a trial's fate are on the disk.
         Raises TunerError when the line cannot be written; the journal then ends as it did before,
         and takes nothing more: `history` is ahead of it.
         """
         fields.setdefault("time", time.time())
         plain = {"event": event, **{name: _plain(value) for name, value in fields.items()}}
+        for name in _WORDS & plain.keys():
+            plain[name] = plain[name] and masked(str(plain[name]))
         line = json.dumps(plain, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         with self._lock:
             if self._broken is not None:

@@ -18,6 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from tuner.credentials import masked
 from tuner.headings import Heading, duration, percent, time_left
 from tuner.journal import Direction, History, Record
 from tuner.leaderboard import Row, rows
@@ -81,7 +82,7 @@ class Live:
         return line
 
     def note(self, text: str) -> None:
-        self._print(Text(text, style="yellow"))
+        self._print(Text(masked(text), style="yellow"))
 
     def say(self, text: str) -> None:
         self._print(Text(text))

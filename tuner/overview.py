@@ -30,8 +30,9 @@ from tuner.views import View, scores_of, view
 class Entry:
     """A run in short. `score` is the best trial's `objective` on the selection rows, with its 95 %
     interval `low` to `high` where that is known; `final` the exported model's on the validation
-    rows. `done` of `planned` trials have ended; they spent `schedules` whole schedules and `epochs`
-    epochs in `seconds` of search. `created` are Unix seconds. `troubles` are what is not whole."""
+    rows, within `final_low` to `final_high`. `done` of `planned` trials have ended; they spent
+    `schedules` whole schedules and `epochs` epochs in `seconds` of search. `created` are Unix
+    seconds. `troubles` are what is not whole."""
 
     run: str
     where: str
@@ -52,6 +53,8 @@ class Entry:
     device: str | None
     created: float
     troubles: tuple[str, ...] = ()
+    final_low: float | None = None
+    final_high: float | None = None
 
 
 def entries(storage: str, task: str | None = None) -> list[Entry]:
@@ -92,7 +95,7 @@ def _entry(run: Run) -> Entry:
 def entry_of(seen: View) -> Entry:
     """A run in short, as far as it can be read."""
     first = leader(seen)
-    final, broken = _final(seen)
+    (final, *within), broken = _final(seen)
     records = list(seen.history.records.values())
     spent = [
         (record.last.progress, record.configuration.get(EPOCHS))
@@ -121,6 +124,8 @@ def entry_of(seen: View) -> Entry:
         device=_device(seen.facts),
         created=seen.run.created,
         troubles=(*seen.troubles, *([broken] if broken else [])),
+        final_low=within[0],
+        final_high=within[1],
     )
 
 
@@ -158,16 +163,23 @@ def _device(facts: Mapping[str, Any]) -> str | None:
     return f"{layout['slots']} x {each}"
 
 
-def _final(seen: View) -> tuple[float | None, str | None]:
-    """The exported model's score, and what is wrong with the file that holds it."""
+_Final = tuple[float | None, float | None, float | None]
+
+
+def _final(seen: View) -> tuple[_Final, str | None]:
+    """The exported model's score with its interval, and what is wrong with the file they are in."""
     place = f"{seen.run.best_folder.name}/{SCORES}"
     if not bring(seen.run, place):
-        return None, None
+        return (None, None, None), None
     try:
-        value = scores_of(seen.run.best_folder)["metrics"].get(seen.objective)
-        return (None if value is None else float(value)), None
+        scores = scores_of(seen.run.best_folder)
+        value = scores["metrics"].get(seen.objective)
+        if value is None:
+            return (None, None, None), None
+        low, high = (scores.get("intervals") or {}).get(seen.objective) or (None, None)
+        return (float(value), low, high), None
     except (UserError, ValueError, TypeError, AttributeError):
-        return None, f"{place} cannot be read"
+        return (None, None, None), f"{place} cannot be read"
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,11 @@ COLUMNS = (
     Column("score", Head("score", True), lambda entry: decimals(entry.score)),
     Column("low", Head("95 % interval", spare=2), lambda entry: bounds(entry.low, entry.high)),
     Column("final", Head("final", True), lambda entry: decimals(entry.final)),
+    Column(
+        "final_low",
+        Head("final's interval", spare=3),
+        lambda entry: bounds(entry.final_low, entry.final_high),
+    ),
     Column("done", Head("trials", True), lambda entry: f"{entry.done}/{entry.planned}"),
     Column("seconds", Head("time", True, 1), lambda entry: duration(entry.seconds)),
     Column("device", Head("device", spare=3), _text("device")),

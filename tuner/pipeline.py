@@ -21,7 +21,7 @@ from tuner.keeping import check_room, check_writable, kept, room_note
 from tuner.leaderboard import Row, best, rows, write_leaderboard
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
-from tuner.page.keeper import kept_page
+from tuner.page.keeper import ReportPage
 from tuner.plan import disk, expected, model_bytes, slots_on
 from tuner.preparation import Preparation, prepare, resolve
 from tuner.progress import Silent, Watcher
@@ -210,7 +210,8 @@ def _job(
     run: Run, lease: Lease, preparation: Preparation, nodes: tuple[Node, ...], watcher: Watcher
 ) -> Job:
     tracking = Tracking(trackers_of(preparation.settings.track, run), watcher)
-    return Job(run, lease, preparation, nodes, watcher, tracking)
+    page = ReportPage(run, lease.is_ours)
+    return Job(run, lease, preparation, nodes, watcher, tracking, page)
 
 
 def _run(job: Job, layout: Layout) -> Result:
@@ -220,7 +221,7 @@ def _run(job: Job, layout: Layout) -> Result:
     for warning in job.preparation.warnings:
         job.watcher.note(warning)
     job.watcher.aim(job.preparation.task.objective, job.preparation.direction)
-    with job.tracking, kept_page(job.run, job.lease.is_ours):
+    with job.tracking, job.page:
         if job.preparation.plain:
             return _concluded(job, finish.train(job), news=False)
         reason, news = stages.search(job, layout)

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 from typing import IO, Literal, Protocol, Self
 
+from tuner.credentials import masked
 from tuner.headings import ENDS, duration, percent, time_left
 from tuner.journal import Direction, History, Record
 from tuner.rendering import configuration
@@ -118,7 +119,7 @@ class Lines(Silent):
         self._say(text)
 
     def note(self, text: str) -> None:
-        self._say(f"note: {text}")
+        self._say(f"note: {masked(text)}")
 
     def say(self, text: str) -> None:
         self._ticked = time.monotonic()

@@ -25,7 +25,7 @@ from pydantic import (
 
 from tuner import forms
 from tuner.addresses import is_here, parse_data
-from tuner.connections import without_credentials
+from tuner.credentials import masked, without_credentials
 from tuner.documents import Document, read_document, write_yaml
 from tuner.errors import UserError, suggestion
 from tuner.forms import RULES, Count, Seconds, Share, Text
@@ -204,7 +204,7 @@ def _problem(error: ValidationError) -> SettingError:
     key = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
         return _unknown(key)
-    given = without_credentials(repr(first["input"]))
+    given = masked(repr(first["input"]))
     given = given if len(given) <= 80 else given[:80] + "…"
     rule = RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     rule = rule.replace("Input should be", "must be")

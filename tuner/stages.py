@@ -37,6 +37,7 @@ class Job:
     nodes: tuple[Node, ...]
     watcher: Watcher
     tracking: Tracking
+    page: ReportPage
 
 
 def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
@@ -57,6 +58,7 @@ def search(job: Job, layout: Layout) -> tuple[Reason, bool]:
     there = hosts.staying(hosts.alive())
     with Journal.open(run.journal_file, job.lease.check) as journal:
         history, done = journal.history, journal.history.done
+        job.tracking.catch_up(history)  # beside the search, which is not held up
         to_come = due(history, preparation.direction, preparation.finals)
         over = open_trials(history, settings.trials) <= 0 and not to_come
         if over and history.reason == "complete":
@@ -120,7 +122,7 @@ def ledger_of(
                 run, preparation.direction, preparation.task.objective, note=job.watcher.note
             ),
             job.tracking,
-            ReportPage(run),
+            job.page,
         ),
         objective=preparation.task.objective,
         direction=preparation.direction,

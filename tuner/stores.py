@@ -24,9 +24,9 @@ from tuner.connections import (
     connection,
     is_missing,
     patiently,
-    without_credentials,
     words_of,
 )
+from tuner.credentials import without_credentials
 from tuner.errors import TunerError, UserError
 
 if TYPE_CHECKING:

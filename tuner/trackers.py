@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import shlex
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,16 +21,13 @@ from tuner.endings import Ending
 from tuner.errors import TunerError, UserError
 from tuner.eventfiles import has_events, write_events
 from tuner.runs import Run
-from tuner.tracking import Tracker
+from tuner.tracking import PATIENCE, Tracker
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
 
 PROJECT = "tuner"
 """The project in Weights & Biases where WANDB_PROJECT names none."""
-
-UPLOAD = 300
-"""Seconds that Weights & Biases gets for a trial."""
 
 _SETTINGS = ("api_key", "mode", "entity", "base_url")
 
@@ -48,8 +46,8 @@ def trackers_of(names: tuple[str, ...], run: Run) -> list[Tracker]:
     """The trackers for a run's trials."""
     made: dict[str, Callable[[], Tracker]] = {
         "tensorboard": lambda: EventFiles(run.search_folder),
-        "mlflow": lambda: Told("mlflow", run, _mlflow),
-        "wandb": lambda: Told("wandb", run, _wandb),
+        "mlflow": lambda: Told("mlflow", run, _mlflow, mlflow_place),
+        "wandb": lambda: Told("wandb", run, _wandb, wandb_place),
     }
     return [made[name]() for name in names]
 
@@ -62,7 +60,7 @@ class EventFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self) -> None: ...
+    def open(self) -> str | None: ...
 
     def has(self, trial: str) -> bool:
         return has_events(self._folder, trial)
@@ -77,16 +75,24 @@ class Told:
     """A tracker behind one of Ray's callbacks. What it was told of stands in a file of the run,
     `search/tracked/NAME.txt`: a trial's name a line."""
 
-    def __init__(self, name: str, run: Run, make: Callable[[Run], LoggerCallback]) -> None:
+    def __init__(
+        self,
+        name: str,
+        run: Run,
+        make: Callable[[Run], LoggerCallback],
+        place: Callable[[Run], str],
+    ) -> None:
         self.name = name
         self._run = run
         self._make = make
+        self._place = place
         self._file = run.tracked_folder / f"{name}.txt"
 
-    def open(self) -> None:
+    def open(self) -> str:
         self._names = set(_names(self._file))
         self._callback = self._make(self._run)
         self._callback.setup()
+        return self._place(self._run)
 
     def has(self, trial: str) -> bool:
         return trial in self._names
@@ -144,19 +150,69 @@ def _trial(ending: Ending, run: Run) -> Any:
 
 def _mlflow(run: Run) -> LoggerCallback:
     """An experiment a run, a run a trial, at MLFLOW_TRACKING_URI or where MLflow keeps them."""
-    import mlflow
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     # It tells on stderr of the tables that it makes.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     callback: LoggerCallback = MLflowLoggerCallback(
-        # MLflow itself goes by what this process has set last.
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or mlflow.get_tracking_uri(),
-        experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME") or run.name,
+        tracking_uri=_mlflow_uri(),
+        experiment_name=_experiment(run),
         tags={"tuner.run": run.name},
     )
     return callback
+
+
+def _mlflow_uri() -> str:
+    # MLflow itself goes by what this process has set last.
+    if given := os.environ.get("MLFLOW_TRACKING_URI"):
+        return given
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
+def _experiment(run: Run) -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or run.name
+
+
+def mlflow_place(run: Run) -> str:
+    """Where MLflow keeps the run's trials, and how to look at them from any folder."""
+    uri = _mlflow_uri()
+    if uri.startswith(("http://", "https://")):
+        return f"experiment {_experiment(run)} at {uri}"
+    scheme, mark, path = uri.partition("sqlite:///")
+    if mark and not scheme and not path.startswith(("/", ":")):
+        uri = f"sqlite:///{os.path.abspath(path)}"
+    elif "://" not in uri and not uri.startswith("databricks"):
+        uri = os.path.abspath(uri.removeprefix("file:"))
+    return (
+        f"experiment {_experiment(run)} in {uri}; look at it with: "
+        f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    )
+
+
+def _project() -> str:
+    return os.environ.get("WANDB_PROJECT") or PROJECT
+
+
+def _wandb_folder() -> str:
+    return os.environ.get("WANDB_DIR") or os.getcwd()
+
+
+def wandb_place(run: Run) -> str:
+    """Where Weights & Biases keeps the run's trials, and how to look at them."""
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode == "disabled":
+        return "WANDB_MODE is disabled, and nothing is kept"
+    group = f"group {run.name} of the project {_project()}"
+    if mode in ("offline", "dryrun"):
+        folder = Path(_wandb_folder(), "wandb").absolute()
+        runs = f"{shlex.quote(str(folder))}/offline-run-*"
+        return f"{group}, offline in {folder}; send it with: wandb sync {runs}"
+    host = (os.environ.get("WANDB_BASE_URL") or "https://wandb.ai").replace("//api.", "//", 1)
+    names = [name for name in (os.environ.get("WANDB_ENTITY"), _project()) if name]
+    return f"{group} at {'/'.join([host.rstrip('/'), *names] if len(names) > 1 else [host])}"
 
 
 def _wandb(run: Run) -> LoggerCallback:
@@ -190,10 +246,10 @@ def _wandb(run: Run) -> LoggerCallback:
     # Its actors have the environment of this host's Ray, which may be older than these.
     settings = {name: os.environ.get(f"WANDB_{name.upper()}") for name in _SETTINGS}
     callback: LoggerCallback = Careful(
-        project=os.environ.get("WANDB_PROJECT") or PROJECT,
+        project=_project(),
         group=run.name,
-        upload_timeout=UPLOAD,
-        dir=os.environ.get("WANDB_DIR") or os.getcwd(),
+        upload_timeout=int(PATIENCE),
+        dir=_wandb_folder(),
         resume="allow",
         settings={"silent": True, **{name: value for name, value in settings.items() if value}},
     )
@@ -219,4 +275,4 @@ def _check(future: Any) -> None:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError:
-        raise TunerError(f"W&B's process did not end within {UPLOAD} s") from None
+        raise TunerError(f"W&B's process did not end within {PATIENCE:g} s") from None

@@ -7,25 +7,25 @@ one that fails fails alone. Knows no tracker by name, and nothing of Ray.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from tuner.connections import without_credentials
+from tuner.credentials import masked
 from tuner.endings import Ending, of_trial
 from tuner.history import History, Record
 
-PATIENCE = 60.0
-"""Seconds for which the end of a run waits for a tracker that takes in nothing more."""
+PATIENCE = 120.0
+"""Seconds that a tracker gets for a trial, where somebody waits for it."""
+
+BUDGET = 300.0
+"""Seconds for which the end of a run waits for its trackers, all of them together."""
 
 _SOON = 1.0
 _LOOK = 0.1
-_SECRET = re.compile(r"(KEY|TOKEN|PASSWORD|SECRET)$")
 
 
 class Tracker(Protocol):
@@ -35,8 +35,9 @@ class Tracker(Protocol):
     def name(self) -> str:
         """As in `--track`."""
 
-    def open(self) -> None:
-        """Called once, before the first trial."""
+    def open(self) -> str | None:
+        """Called once, before the first trial; where it keeps what it is told, and how to look at
+        it, in a line, unless that goes without saying."""
 
     def has(self, trial: str) -> bool:
         """Whether it was told of this trial, by this driver or an earlier one."""
@@ -55,6 +56,8 @@ class Telling(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def say(self, text: str) -> None: ...
+
     def tick(
         self, step: int, total: int, seconds_left: float | None, unit: str = "step"
     ) -> None: ...
@@ -64,16 +67,22 @@ class Tracking:
     """All trackers of a run; hears what happens as a search's watcher.
 
     A context: at its end the trackers get the time that they need, as long as each takes in a trial
-    every `patience` seconds. A tracker that fails, or that needs longer, is mentioned in a note and
-    left alone; an interrupted run leaves all of them at once.
+    every `patience` seconds, and `budget` seconds in all. A tracker that fails, or that needs
+    longer, is mentioned in a note and left alone; an interrupted run leaves all of them at once.
     """
 
     def __init__(
-        self, trackers: Sequence[Tracker], telling: Telling, *, patience: float = PATIENCE
+        self,
+        trackers: Sequence[Tracker],
+        telling: Telling,
+        *,
+        patience: float = PATIENCE,
+        budget: float = BUDGET,
     ) -> None:
         self._telling = telling
         self._patience = patience
-        self._lines = [_Line(tracker, telling.note) for tracker in trackers]
+        self._budget = budget
+        self._lines = [_Line(tracker, telling) for tracker in trackers]
         self._told: set[str] = set()
 
     def note(self, text: str) -> None:
@@ -113,24 +122,31 @@ class Tracking:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        patience = 0.0 if kind and not issubclass(kind, Exception) else self._patience
+        interrupted = kind is not None and not issubclass(kind, Exception)
         for line in self._lines:
             line.end()
         try:
-            for line in self._lines:
-                self._wait(line, patience)
+            until = time.monotonic() + self._budget
+            for line in self._lines if not interrupted else []:
+                self._wait(line, until)
         except KeyboardInterrupt:
-            patience = 0.0
+            interrupted = True
         for line in self._lines:
-            line.leave(patience)
+            line.leave(
+                "interrupted"
+                if interrupted
+                else f"the {self._budget:g} s for which a run's end waits for its trackers are up"
+            )
 
-    def _wait(self, line: _Line, patience: float) -> None:
-        line.wait(min(_SOON, patience))
-        if not patience or not line.is_busy:
+    def _wait(self, line: _Line, until: float) -> None:
+        line.wait(min(_SOON, self._patience, self._budget))
+        if not line.is_busy:
             return
         began, total = time.monotonic(), line.left
         self._telling.stage(f"telling {line.name} what came out; Ctrl-C leaves it at that")
-        while line.is_busy and time.monotonic() - line.moved < patience:
+        while line.is_busy and time.monotonic() < until:
+            if time.monotonic() - line.moved >= self._patience:
+                return line.leave(f"it took in nothing for {self._patience:g} s")
             done = total - line.left
             each = (time.monotonic() - began) / done if done else None
             self._telling.tick(done, total, each and each * line.left, "trial")
@@ -140,11 +156,11 @@ class Tracking:
 class _Line:
     """The queue and the thread of one tracker. `moved` is when it last took something in."""
 
-    def __init__(self, tracker: Tracker, note: Callable[[str], None]) -> None:
+    def __init__(self, tracker: Tracker, telling: Telling) -> None:
         self.name = tracker.name
         self.moved = time.monotonic()
         self._tracker = tracker
-        self._note = note
+        self._telling = telling
         self._queue: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
         self._left = False
         self._lock = threading.Lock()
@@ -173,14 +189,15 @@ class _Line:
     def wait(self, seconds: float) -> None:
         self._thread.join(seconds)
 
-    def leave(self, patience: float) -> None:
+    def leave(self, why: str) -> None:
         """Whatever it still does, nobody waits for it or hears of it."""
         if self.is_busy:
-            self._give_up(f"it took in nothing for {patience:g} s" if patience else "interrupted")
+            self._give_up(why)
 
     def _work(self) -> None:
         try:
-            self._tracker.open()
+            if (where := self._tracker.open()) is not None and not self._left:
+                self._telling.say(masked(f"--track {self.name}: {where}"))
             while (ending := self._queue.get()) is not None and not self._left:
                 if not self._tracker.has(ending.name):
                     self._tracker.take(ending)
@@ -195,16 +212,11 @@ class _Line:
             said, self._left = self._left, True
         if not said:
             with contextlib.suppress(Exception):
-                self._note(
+                self._telling.note(
                     f"--track {self.name} is left alone ({why}); what it lacks it is told when "
                     "tuner resume goes on with the run"
                 )
 
 
 def _in_a_line(error: BaseException) -> str:
-    """An error in a line without secrets: those in a URI, and those that the environment names."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for name, value in os.environ.items():
-        if _SECRET.search(name) and len(value) >= 6:
-            text = text.replace(value, "…")
-    return without_credentials(text)[:300]
+    return masked(" ".join(str(error).split()) or type(error).__name__)[:300]

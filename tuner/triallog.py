@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
-from tuner.connections import without_credentials
+from tuner.credentials import masked
 from tuner.errors import CrewLost, Preempted, TunerError
 from tuner.stores import is_uri, open_store
 
@@ -166,7 +166,7 @@ def _entry(text: str, level: str) -> bytes:
     stamp = datetime.now().astimezone().isoformat(timespec="seconds")
     lines = [
         "".join(letter if letter.isprintable() else " " for letter in line).rstrip()
-        for line in without_credentials(text).splitlines()
+        for line in masked(text).splitlines()
     ] or [""]
     return (f"{stamp} {level} " + "\n    ".join(lines) + "\n").encode("utf-8", "replace")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuner.checkpoints import Progress
+from tuner.credentials import masked
 from tuner.hyperparameters import (
     BATCH,
     DEFAULTS,
@@ -112,14 +113,18 @@ class Trial:
 
     def warn(self, text: str) -> None:
         """Tell of something that does not end the trial: in its log, and in its next reports."""
-        self.warning = text
+        self.warning = masked(text)
         warnings.warn(text, stacklevel=2)
 
     def mark(self, place: str) -> None:
         self.place = place
 
     def report(
-        self, kind: Literal["rung", "end", "failed", "unsaved", "tick"], **more: Any
+        self,
+        kind: Literal["rung", "end", "failed", "unsaved", "tick"],
+        *,
+        error: str | None = None,
+        **more: Any,
     ) -> Report:
         """A report with everything that is known at any time; `more` adds scores or an error."""
         batch = self.batch
@@ -137,5 +142,6 @@ class Trial:
             workers=self.workers,
             halvings=self.halvings,
             warning=self.warning,
+            error=error and masked(error),
             **more,
         )

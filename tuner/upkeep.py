@@ -6,9 +6,7 @@ Hears of events as a search's watcher does, and takes a small share of the drive
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
-import time
 from collections.abc import Callable
 
 from tuner.comparer import FEW, Comparer
@@ -16,13 +14,10 @@ from tuner.comparisons import Comparisons, write_comparisons
 from tuner.history import Direction, History, Record
 from tuner.leaderboard import rows, write_leaderboard
 from tuner.runs import Run
+from tuner.throttle import Throttle
 
 WRITE_EVERY = 1.0
 """Seconds between two rewrites of the files, at least."""
-
-# A leaderboard of thousands of rows takes a while to write: so much of the time at most, and so
-# much again for comparing trials.
-_SHARE = 0.02
 
 
 class LeaderboardFiles:
@@ -46,11 +41,11 @@ class LeaderboardFiles:
         self._run = run
         self._direction = direction
         self._objective = objective
-        self._every = every
+        # A leaderboard of thousands of rows takes a while to write, and so does comparing trials.
+        self._files, self._compared = Throttle(every), Throttle(every)
         self._tell = note
         self._told = False
         self._history: History | None = None
-        self._next = -math.inf
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         self._comparer: Comparer | None = None
@@ -93,8 +88,8 @@ class LeaderboardFiles:
                 self._write(history)
 
     def _write_soon(self, history: History) -> None:
-        wait = self._next - time.monotonic()
-        if wait <= 0:
+        wait = self._files.wait
+        if not wait:
             self._write(history)
         elif self._timer is None:
             self._timer = threading.Timer(wait, self._late, [history])
@@ -107,25 +102,21 @@ class LeaderboardFiles:
                 self._write(history)
 
     def _write(self, history: History) -> None:
-        began = time.monotonic()
         self._timer = None
         # The journal is the run: a file that can be derived from it must not end a search.
-        with contextlib.suppress(OSError):
+        with self._files.work(), contextlib.suppress(OSError):
             write_leaderboard(self._run, rows(history, self._direction, self._comparisons))
-        took = time.monotonic() - began
-        self._next = began + max(self._every, took / _SHARE)
 
     def _keep_comparing(self) -> None:
         while self._news.wait() and not self._ending.is_set():
             self._news.clear()
-            began = time.monotonic()
             history = self._history
             if history is not None:
-                self._compare(history)
+                with self._compared.work():
+                    self._compare(history)
                 with self._lock:
                     self._write_soon(history)
-            took = time.monotonic() - began
-            if self._ending.wait(max(self._every, took / _SHARE)):
+            if self._ending.wait(self._compared.wait):
                 return
 
     def _compare(self, history: History, *, last: bool = False, most: int | None = None) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.connections import without_credentials
+from tuner.credentials import masked
 from tuner.errors import TunerError, UserError
 from tuner.hub import check_upload
 from tuner.runs import EVALUATION
@@ -150,7 +150,7 @@ def _told(token: str, what: str) -> Iterator[None]:
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         said = getattr(error, "server_message", None) or str(error).partition("\n")[0]
-        line = without_credentials(" ".join(str(said).split()).replace(token, "…"))[:300]
+        line = masked(" ".join(str(said).split()), token)[:300]
         if status is not None and str(status) not in line:
             line = f"{status}: {line}"
         theirs = status in _REFUSED

@@ -12,6 +12,7 @@ import functools
 import gzip
 import hashlib
 import json
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,30 @@ _FOLDER = Path(__file__).parent
 _ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
-def render(template: str, data: dict[str, Any], *, charts: bool, **words: Any) -> str:
+@dataclass(frozen=True)
+class Following:
+    """Of a page that is written again: seconds until a newer one may be there, and seconds without
+    one after which nobody writes it any more, it seems."""
+
+    refresh: float
+    silence: float
+
+
+def render(
+    template: str,
+    data: dict[str, Any],
+    *,
+    charts: bool,
+    following: Following | None = None,
+    **words: Any,
+) -> str:
     """The page that `template` (a file beside this one) makes of `words`. `data` goes in as JSON
-    for the script; with `charts` Plotly goes in, too."""
+    for the script; with `charts` Plotly goes in, too. Only with `following` does the page ever load
+    itself again."""
     script = _text("page.js")
     bundle = plotly() if charts else None
-    scripts = [script, *([bundle.source] if bundle else [])]
+    again = _text("follow.js") if following else None
+    scripts = [script, *([bundle.source] if bundle else []), *([again] if again else [])]
     return (
         _environment()
         .get_template(template)
@@ -43,6 +62,8 @@ def render(template: str, data: dict[str, Any], *, charts: bool, **words: Any) -
             script=Markup(script),
             data=embedded(data),
             plotly=Markup(bundle.packed) if bundle else None,
+            again=Markup(again) if again else None,
+            following=following,
             **words,
         )
     )

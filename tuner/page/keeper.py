@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tuner.documents import write_text
 from tuner.history import History, Record
 from tuner.page.captions import captions
-from tuner.page.html import render
+from tuner.page.html import Following, render
 from tuner.page.reading import read_report
 from tuner.runs import Run
+from tuner.throttle import Throttle
 
 PAGE = "report.html"
 
@@ -28,48 +30,75 @@ EVERY = 15.0
 EVERY_IN_A_STORE = 60.0
 """The same where each rewrite goes up to a store: some megabytes."""
 
+BEAT = 300.0
+"""Seconds after which it is written though nothing happened: when it was written says that the
+driver is there."""
+
 ROWS = 200
 """So many rows of the table stand on the page itself; its script shows the others."""
 
-_PATIENCE = 60.0
-"""Seconds for which the end of a search waits for the page that is being written."""
-
-_SHARE = 0.02
-"""So much of the time goes into writing pages at most."""
+_PATIENCE = 20.0
+"""Seconds for which the end of a run waits for the page that is being written."""
 
 
-def page_text(run: Run, live: bool | None = None) -> str:
-    """The run's page as it stands now; arguments as for `read_report`."""
+def page_text(run: Run, live: bool | None = None, pace: Throttle | None = None) -> str:
+    """The run's page as it stands now; `live` as for `read_report`. While the run goes on, the
+    page looks for the next one, which is written at this `pace`; without one, nobody does."""
+    began = time.monotonic()
     page = read_report(run, live)
-    refresh = EVERY if page.live else None
-    data = {**page.plain_data(), "refresh": refresh}
+    data = page.plain_data()
+    following = None
+    if pace is not None and page.live:
+        refresh = pace.pause(time.monotonic() - began)
+        following = Following(refresh, 2 * max(refresh, BEAT))
     return render(
         "report.html",
         data,
         charts=True,
+        following=following,
         page=page,
         captions=captions(page),
         rows=ROWS,
-        refresh=refresh,
     )
 
 
 def write_page(run: Run, file: Path | None = None, live: bool | None = None) -> Path:
     """Write the run's page to `file`, or into its folder; return where it lies."""
-    file = file or run.folder / PAGE
-    write_text(file, page_text(run, live))
+    own = run.folder / PAGE
+    file = file or own
+    # In its folder a driver writes it again; elsewhere nobody does.
+    write_text(file, page_text(run, live, _pace(run) if file == own else None))
     return file
 
 
-class ReportPage:
-    """Rewrites the page while a search goes on, as its watcher: `EVERY` seconds at the soonest."""
+def _pace(run: Run, every: float | None = None) -> Throttle:
+    return Throttle(every or (EVERY if run.uri is None else EVERY_IN_A_STORE))
 
-    def __init__(self, run: Run, *, every: float | None = None) -> None:
+
+class ReportPage:
+    """Rewrites a run's page while a driver is at it, as its search's watcher: `EVERY` seconds at
+    the soonest.
+
+    A context: when it ends, however it ends, the page is written a last time, as long as the run
+    is `ours`; nothing that was under way is written after it.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        ours: Callable[[], bool],
+        *,
+        every: float | None = None,
+        patience: float = _PATIENCE,
+    ) -> None:
         self._run = run
-        self._every = every or (EVERY if run.uri is None else EVERY_IN_A_STORE)
+        self._ours = ours
+        self._pace = _pace(run, every)
+        self._patience = patience
         self._changed = threading.Event()
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._keep, name="report", daemon=True)
 
     def note(self, text: str) -> None:
         """Nothing: a note is not on the page."""
@@ -80,42 +109,44 @@ class ReportPage:
     def event(self, name: str, record: Record, history: History) -> None:
         """Have the page written when the last writing is long enough ago."""
         self._changed.set()
-        if self._thread is None and not self._ended.is_set():
-            self._thread = threading.Thread(target=self._keep, name="report", daemon=True)
-            self._thread.start()
 
     def search_ended(self, reason: str) -> None:
-        """Stop: what has not been written is written at the end of the run."""
+        """Have it say so, too; the winner is retrained next."""
+        self._changed.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._ended.set()
         self._changed.set()
-        if self._thread is not None:
-            self._thread.join(_PATIENCE)
+        try:
+            self._thread.join(self._patience)
+        finally:
+            self._write(live=False)
 
     def _keep(self) -> None:
         while True:
-            self._changed.wait()
+            self._changed.wait(BEAT)
             if self._ended.is_set():
                 return
             self._changed.clear()
-            began = time.monotonic()
-            _write(self._run, live=True)
-            took = time.monotonic() - began
-            self._ended.wait(max(self._every, took / _SHARE) - took)
+            with self._pace.work():
+                self._write(live=True)
+            self._ended.wait(self._pace.wait)
 
-
-@contextmanager
-def kept_page(run: Run, ours: Callable[[], bool]) -> Iterator[None]:
-    """Write the page when the block ends, however it ends, if the run is still `ours` then."""
-    try:
-        yield
-    finally:
-        if ours():
-            _write(run, live=False)
-
-
-def _write(run: Run, live: bool) -> None:
-    # The journal is the run: a page that can be made anew must not end it, whatever is wrong.
-    if not run.exists:
-        return
-    with contextlib.suppress(Exception):
-        write_page(run, None, live)
+    def _write(self, live: bool) -> None:
+        # The journal is the run: a page that can be made anew must not end it, whatever is wrong.
+        with contextlib.suppress(Exception):
+            if not self._run.exists or not self._ours():
+                return
+            text = page_text(self._run, live, self._pace if live else None)
+            with self._lock:
+                if not live or not self._ended.is_set():
+                    write_text(self._run.folder / PAGE, text)

@@ -42,7 +42,6 @@ def write_overview(file: Path, title: str, entries: Sequence[Entry]) -> None:
         grid=grid,
         notes=[f"{entry.run}: {trouble}" for entry in entries for trouble in entry.troubles],
         rows=ROWS,
-        refresh=None,
     )
     write_text(file, text)
 

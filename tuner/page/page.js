@@ -129,6 +129,15 @@
   const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   const score = (value) => (value === null ? "none" : value.toFixed(4));
 
+  // Plotly gives an axis with a single value on it two units of room, where scores differ by hundredths.
+  function room(values, log) {
+    const numbers = values.filter((value) => typeof value === "number");
+    if (!numbers.length || numbers.some((value) => value !== numbers[0])) return {};
+    const at = log ? Math.log10(numbers[0]) : numbers[0];
+    const around = log ? 0.3 : 0.05 * Math.abs(at) || 0.05;
+    return { range: [at - around, at + around] };
+  }
+
   function layout(ink, more) {
     const axis = { gridcolor: ink.line, zerolinecolor: ink.line, linecolor: ink.quiet, automargin: true };
     const { xaxis, yaxis, ...rest } = more;
@@ -179,7 +188,7 @@
     return [traces, layout(ink, {
       hovermode: "closest",
       xaxis: { title: { text: titles[axis] }, rangemode: "tozero", ...(axis === "shares" ? { range: [0, 104] } : {}) },
-      yaxis: { title: { text: plain(data.objective) } },
+      yaxis: { title: { text: plain(data.objective) }, ...room(data.curves.flatMap((curve) => curve.scores)) },
       shapes: rungs.map((at) => ({ type: "line", x0: 100 * at, x1: 100 * at, yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: ink.quiet, width: 1, dash: "dash" } })),
       annotations: rungs.map((at, number) => ({ x: 100 * at, y: 0, yref: "paper", yanchor: "bottom", xanchor: "right", showarrow: false, text: number === rungs.length - 1 ? "end" : "rung " + (number + 1), font: { size: 11, color: ink.quiet } })),
     })];
@@ -211,8 +220,8 @@
       return [traces, layout(ink, {
         hovermode: "closest",
         showlegend: number === 0,
-        xaxis: { title: { text: plain(axis.label) + (axis.log ? " (log)" : "") }, type: axis.log ? "log" : typeof axis.values.find((value) => value !== null) === "number" ? "linear" : "category", ...(axis.log ? logTicks(axis.values) : {}) },
-        yaxis: { title: { text: plain(data.objective) } },
+        xaxis: { title: { text: plain(axis.label) + (axis.log ? " (log)" : "") }, type: axis.log ? "log" : typeof axis.values.find((value) => value !== null) === "number" ? "linear" : "category", ...(axis.log ? logTicks(axis.values) : {}), ...room(axis.values, axis.log) },
+        yaxis: { title: { text: plain(data.objective) }, ...room(scores) },
       })];
     };
   }
@@ -272,10 +281,11 @@
     const { seconds, trials, scores } = data.best;
     const { unit, title } = clock(data.seconds);
     const x = seconds.map((at) => at / unit);
+    const end = Math.max(data.seconds / unit, ...x.slice(-1));
     return [[
       { type: "scatter", mode: "markers", name: "finished trial", x, y: scores, text: trials.map(plain), hovertemplate: "%{text}: %{y:.4f}<extra></extra>", marker: { color: ink.finished, size: 7, opacity: trials.length > 200 ? 0.4 : 1 } },
-      { type: "scatter", mode: "lines", name: "best so far", x: [...x, data.seconds / unit], y: [...data.best.best, data.best.best[data.best.best.length - 1]], line: { shape: "hv", color: ink.winner, width: 2.5 }, hoverinfo: "skip" },
-    ], layout(ink, { hovermode: "closest", xaxis: { title: { text: title }, rangemode: "tozero" }, yaxis: { title: { text: plain(data.objective) } } })];
+      { type: "scatter", mode: "lines", name: "best so far", x: [...x, end], y: [...data.best.best, data.best.best[data.best.best.length - 1]], line: { shape: "hv", color: ink.winner, width: 2.5 }, hoverinfo: "skip" },
+    ], layout(ink, { hovermode: "closest", xaxis: { title: { text: title }, range: [0, 1.03 * end || 1] }, yaxis: { title: { text: plain(data.objective) }, ...room(scores) } })];
   }
 
   function work(ink) {
@@ -377,23 +387,6 @@
     document.body.dataset.charts = "drawn";
   }
 
-  // While the run goes on
-
-  function follow() {
-    if (!data.live || !data.refresh) return;
-    let touched = 0;
-    for (const kind of ["pointerdown", "keydown", "wheel", "touchmove", "pointermove"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
-    const since = () => (Date.now() - Date.parse(data.written)) / 1000;
-    setInterval(() => {
-      if (since() > 20 * data.refresh) {
-        $("stale").textContent = ", but has not been written for " + Math.round(since() / 60) + " minutes";
-      }
-      const idle = Date.now() - touched > 10000;
-      if (since() > data.refresh && idle && !document.hidden) location.reload();
-    }, data.refresh * 1000);
-  }
-
   if (data.grid) showTable(data.grid);
   showCharts();
-  follow();
 })();

@@ -1,0 +1,128 @@
+"""What must not be shown is masked, wherever it stands; all else is shown as it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.journals import Told, drawn
+from tuner.cli import run_guarded
+from tuner.credentials import masked, without_credentials
+from tuner.endings import of_trial
+from tuner.history import Record
+from tuner.journal import Journal
+from tuner.mailbox import Order
+from tuner.progress import Lines
+from tuner.triallog import TrialLog
+from tuner.trials import Trial
+
+HF = "hf_" + "aBcD1234" * 4 + "xy"
+WANDB = "0123456789abcdef0123456789abcdef01234567"
+WANDB_NEW = "wandb_v1_" + "Ab3_" * 8
+AWS_ID = "AKIAIOSFODNN7EXAMPLE"
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+SESSION = "FwoGZXIvYXdzEBYaDH1234567890abcdef/+=="
+
+TEXTS = {
+    f"401 for {HF}: it has expired": HF,
+    f"HTTPError: https://user:{HF}@hub.example/x": HF,
+    f"wandb: ERROR API key {WANDB} is not valid": WANDB,
+    f"WANDB_API_KEY={WANDB}": WANDB,
+    f"no such user for {WANDB_NEW}": WANDB_NEW,
+    f"InvalidAccessKeyId: {AWS_ID} does not exist": AWS_ID,
+    f"aws_secret_access_key = {AWS_SECRET}": AWS_SECRET,
+    f"{{'aws_session_token': '{SESSION}', 'region': 'x'}}": SESSION,
+    f"GET https://b.s3.amazonaws.com/k?X-Amz-Signature={WANDB}&X-Amz-Expires=60": WANDB,
+    f"s3://{AWS_ID}:{AWS_SECRET}@bucket/runs": AWS_SECRET,
+    "postgresql://mlflow:hunter2@db.example:5432/mlflow refuses": "hunter2",
+    "Authorization: Basic dXNlcjpwYXNz": "dXNlcjpwYXNz",
+    "headers={'authorization': 'Bearer abcdef0123456789abcd'}": "abcdef0123456789abcd",
+    "login failed: password='correct-horse'": "correct-horse",
+}
+
+
+@pytest.mark.parametrize(("text", "secret"), TEXTS.items())
+def test_a_secret_is_masked_and_what_surrounds_it_is_not(text: str, secret: str) -> None:
+    shown = masked(text)
+    assert secret not in shown
+    assert shown[:3] == text[:3]
+    assert masked(shown) == shown
+    assert "X-Amz-Expires=60" in shown or "X-Amz" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"revision {WANDB} of minilm is missing",  # a commit
+        "pad_token: [PAD], eos_token=</s>, token: internationalisation",
+        "KeyError: 'hf_dataset_name_of_some_length'",
+        "http://host:80/a:b@c and someone@example.org",
+        "the loss became nan at step 30 of 90",
+        "s3://bucket/runs/rte-20261120-101500: no such key",
+    ],
+)
+def test_what_is_no_secret_is_shown_as_it_is(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_what_the_environment_calls_a_secret_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_TOKEN", "plain words")
+    monkeypatch.setenv("MY_LONGER_KEY", "plain words and more")
+    monkeypatch.setenv("OTHER_KEY", "abc")
+    assert masked("it is plain words and more, plain words, abc") == "it is …, …, abc"
+    assert masked("it is given", "given ") == "it is given"
+    assert masked("it is so given", "so given") == "it is …"
+
+
+def test_a_text_of_a_log_s_size_is_masked_at_once() -> None:
+    began = time.monotonic()
+    for text in ("a" * 65536, "://a:" * 13000, "token=" * 11000, "api key" * 9000):
+        masked(text)
+    assert time.monotonic() - began < 2
+
+
+def test_a_uri_is_shown_without_who_opens_it() -> None:
+    assert without_credentials("s3://key:secret@bucket/a@b") == "s3://bucket/a@b"
+    assert without_credentials("s3://key:se/cr/et@bucket/a@b") == "s3://bucket/a@b"
+    assert without_credentials("http://host:80/a:b@c") == "http://host:80/a:b@c"
+    assert without_credentials("see https://token@host/x and a@b") == "see https://host/x and a@b"
+
+
+def test_no_secret_reaches_a_journal_a_log_a_tracker_or_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = f"OSError: 401 for {HF}"
+    with Journal.open(tmp_path / "journal.jsonl") as journal:
+        journal.append("session", planned=1, slots=1)
+        name = drawn(journal, 0, Told())
+        journal.append("note", text=error)
+        journal.append("lost", trial=name, error=error)
+        journal.append("failed", trial=name, error=error)
+        assert journal.history.records[name].error == "OSError: 401 for …"
+    assert HF not in (tmp_path / "journal.jsonl").read_text()
+
+    trial = Trial(Order(name, {}), workers=1)
+    with pytest.warns(UserWarning, match="401"):
+        trial.warn(error)
+    report = trial.report("failed", error=error)
+    assert (report.error, report.warning) == ("OSError: 401 for …", "OSError: 401 for …")
+
+    log = TrialLog(tmp_path / "t000.log")
+    log.failed(OSError(error))
+    log.end("failed")
+    assert "401 for …" in (tmp_path / "t000.log").read_text()
+    assert HF not in (tmp_path / "t000.log").read_text()
+
+    old = Record(name, 0, {}, status="failed", error=error)  # of a journal that was not masked
+    assert of_trial(old).configuration["error"] == "OSError: 401 for …"
+
+    with (tmp_path / "said.txt").open("w+") as stream:
+        Lines(stream).note(error)
+        stream.seek(0)
+        assert HF not in stream.read()
+    assert run_guarded(["report", HF, "--storage", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "tuner:" in said
+    assert HF not in said
