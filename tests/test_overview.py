@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.journals import Told, drawn, journal_of, run_trial
+from tests.journals import Told, drawn, journal_of, run_trial, said
 from tuner.cli import run_guarded
 from tuner.journal import Journal
 from tuner.leases import hold
@@ -58,6 +58,24 @@ def made(
         scores = {"metrics": {objective: final}}
         (run.best_folder / "metrics.json").write_text(json.dumps(scores))
     return run
+
+
+def again(run: Run, trial: str, *scores: float | None, wanted: int | None = None) -> None:
+    """The run goes on with its finals: `trial` under other seeds, `wanted` times in all; of one
+    without a score the run is begun, and no more."""
+    with Journal.open(run.journal_file) as journal:
+        many = wanted or len(scores)
+        journal.append("session", planned=2, slots=1, finalists=1, reseeds=many)
+        for score in scores:
+            number = len(journal.history.records)
+            name = f"t{number:03d}"
+            configuration = {**journal.history.records[trial].configuration, "seed": 100 + number}
+            journal.append(
+                "drawn", trial=name, number=number, configuration=configuration, reseed_of=trial
+            )
+            journal.append("taken", trial=name)
+            if score is not None:
+                journal.append("finished", **said(name, 2, score))
 
 
 @pytest.fixture
@@ -108,6 +126,31 @@ def test_every_run_is_a_line_by_task_and_the_best_first(
         "0.7000",
     ]
     assert "2/2" in lines[6]
+
+
+def test_after_its_finals_a_run_s_score_is_the_mean_over_seeds_as_its_own_leaderboard_has_it(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert names(capsys, "--task", "rte") == ["good", "weak"], "0.70 and 0.60"
+    again(Run(storage / "good"), "t000", 0.5, 0.3)
+    assert names(capsys, "--task", "rte") == ["weak", "good"], "0.60, and the mean 0.50"
+    found = json.loads(printed(capsys, "--all", "--format", "json"))[2]
+    assert [found[key] for key in ("trial", "seeds", "low", "high")] == ["t000", 3, None, None]
+    assert (found["score"], found["sd"]) == (pytest.approx(0.5), pytest.approx(0.2))
+    text = printed(capsys, "--all", "--task", "rte")
+    assert "the mean where a run's best ran under several seeds" in text
+    weak, good = text.splitlines()[-2:]
+    assert "0.5000  " in good and "± 0.2000 (3)" in good
+    assert "±" not in weak
+
+
+def test_while_finals_run_a_run_s_score_is_still_its_best_trial_s_own(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again(Run(storage / "good"), "t000", 0.5, None, wanted=2)
+    found = json.loads(printed(capsys, "--all", "--format", "json"))[1]
+    assert [found[key] for key in ("run", "score", "sd", "seeds")] == ["good", 0.7, None, 1]
+    assert "±" not in printed(capsys, "--all")
 
 
 def test_where_less_is_better_the_lowest_score_comes_first(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ from tuner.views import View, scores_of, view
 @dataclass(frozen=True)
 class Entry:
     """A run in short. `score` is the best trial's `objective` on the selection rows, with its 95 %
-    interval `low` to `high` where that is known; `final` the exported model's on the validation
+    interval `low` to `high` where that is known; once the finals are settled, it is the mean over
+    the `seeds` that the best configuration ran under, with their standard deviation `sd` instead of
+    the interval, which is a single score's. `final` is the exported model's score on the validation
     rows, within `final_low` to `final_high`. `done` of `planned` trials have ended; they spent
     `schedules` whole schedules and `epochs` epochs in `seconds` of search. `created` are Unix
     seconds. `troubles` are what is not whole."""
@@ -44,6 +46,8 @@ class Entry:
     score: float | None
     low: float | None
     high: float | None
+    sd: float | None
+    seeds: int
     final: float | None
     done: int
     planned: int
@@ -88,8 +92,10 @@ def _entry(run: Run) -> Entry:
     except (TunerError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         # A listing must not end with the one run that nobody can read.
         why = f"cannot be read: {one_line(str(error), 200) or type(error).__name__}"
-        nothing = (None, None, None, None, None, 0, 0, 0.0, 0.0, 0.0, None, run.created, (why,))
-        return Entry(run.name, run.where, "", None, "damaged", "", *nothing)
+        nothing = (None, None, None, None, None, 1, None, 0, 0, 0.0, 0.0, 0.0, None)
+        return Entry(
+            run.name, run.where, "", None, "damaged", "", *nothing, run.created, troubles=(why,)
+        )
 
 
 def entry_of(seen: View) -> Entry:
@@ -104,6 +110,13 @@ def entry_of(seen: View) -> Entry:
     ]
     schedules = sum(progress for progress, _ in spent)
     epochs = sum(share * float(many) for share, many in spent if isinstance(many, int | float))
+    mean = first is not None and first.seeds > 1 and seen.by_means
+    if first is None:
+        score = low = high = None
+    elif mean:
+        score, low, high = first.objective_mean, None, None
+    else:
+        score, low, high = first.objective, first.objective_low, first.objective_high
     return Entry(
         run=seen.run.name,
         where=seen.run.where,
@@ -112,9 +125,11 @@ def entry_of(seen: View) -> Entry:
         status=_status(seen),
         objective=seen.objective if seen.task or first else "",
         trial=first.trial if first else None,
-        score=first.objective if first else None,
-        low=first.objective_low if first else None,
-        high=first.objective_high if first else None,
+        score=score,
+        low=low,
+        high=high,
+        sd=first.objective_sd if first and mean else None,
+        seeds=first.seeds if first and mean else 1,
         final=final,
         done=seen.history.done,
         planned=seen.planned,
@@ -191,6 +206,13 @@ class Column:
     text: Callable[[Entry], str]
 
 
+def _spread(entry: Entry) -> str:
+    """How far the seeds of a mean lie apart, and how many those are."""
+    if entry.seeds == 1:
+        return ""
+    return f"± {decimals(entry.sd)} ({entry.seeds})"
+
+
 def _date(entry: Entry) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created)) if entry.created else ""
 
@@ -212,6 +234,7 @@ COLUMNS = (
     Column("objective", Head("metric", spare=1), _text("objective")),
     Column("score", Head("score", True), lambda entry: decimals(entry.score)),
     Column("low", Head("95 % interval", spare=2), lambda entry: bounds(entry.low, entry.high)),
+    Column("sd", Head("± sd (seeds)", True, spare=1), lambda entry: _spread(entry)),
     Column("final", Head("final", True), lambda entry: decimals(entry.final)),
     Column(
         "final_low",
@@ -250,15 +273,21 @@ def ordered(found: Sequence[Entry], by: str | None) -> list[Entry]:
     return by_value(found, lambda entry: getattr(entry, field), by.strip().startswith("-"))
 
 
+def usual(found: Sequence[Entry]) -> list[Column]:
+    """The columns worth showing."""
+    seeded = any(entry.seeds > 1 for entry in found)
+    return [column for column in COLUMNS if column.field != "sd" or seeded]
+
+
 def sheet(found: Sequence[Entry], listed: Sequence[Column]) -> Sheet:
     """The entries as texts."""
     rows = [[column.text(entry) for column in listed] for entry in found]
     return Sheet([column.head for column in listed], rows)
 
 
-def _chosen(names: str | None) -> list[Column]:
+def _chosen(names: str | None, found: Sequence[Entry]) -> list[Column]:
     if names is None:
-        return list(COLUMNS)
+        return usual(found)
     known = {column.field: column for column in (*COLUMNS, *COST)}
     wanted = dict.fromkeys(_field(name) for name in names.split(","))
     chosen = [known.get(name) or Column(name, Head(name), _text(name)) for name in wanted]
@@ -281,8 +310,8 @@ def render(
 ) -> str:
     """The overview as text that ends with a newline; `top`, `names` and `width` as for the rows of
     a run. Raises UserError for a column that there is not."""
-    listed = _chosen(names)
     shown = list(found) if top is None else list(found[:top])
+    listed = _chosen(names, shown)
     if form in ("json", "csv"):
         data = [finite(plain(entry)) for entry in shown]
         if names is not None:
@@ -295,9 +324,12 @@ def render(
             table["troubles"] = ["; ".join(each) or None for each in table["troubles"]]
         return csv_of(table)
     many = len(found)
+    means = ", the mean where a run's best ran under several seeds"
+    means = means if any(entry.seeds > 1 for entry in shown) else ""
     lines = [
         f"{many} run{'s' * (many != 1)} in {storage}: the best trial of each, by task",
-        "score: on the rows that chose it; final: the exported model's, on the validation rows",
+        f"score: on the rows that chose it{means}; final: the exported model's, on the validation "
+        "rows",
     ]
     troubles = [f"{e.run}: {one_line(trouble, 300)}" for e in shown for trouble in e.troubles]
     left = many - len(shown)

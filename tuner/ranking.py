@@ -5,6 +5,7 @@ Knows a run's history; nothing of files, nor of how a ranking is shown.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,28 @@ def ranked(history: History, direction: Direction) -> list[Entrant]:
     loss: the best of many single scores owes a part of its lead to its seed, which a mean does not.
     Until then all are ranked by their own, whichever of the runs under other seeds ended first.
     """
+    return [entrant for _, entrant in _placed(history, direction)]
+
+
+def ranked_together(
+    histories: Sequence[History], direction: Direction
+) -> list[tuple[int, Entrant]]:
+    """The finished configurations of several runs that were scored on the same rows, best first,
+    each with its run's place in `histories`.
+
+    Each run's own order stays (`ranked`). Of those that come next in their runs the better one goes
+    first, by what its run ranks it by: a mean over seeds, or a score of its own. Equal ones go in
+    the order of the runs.
+    """
+    found = [
+        [(place[1:3], number, entrant) for place, entrant in _placed(history, direction)]
+        for number, history in enumerate(histories)
+    ]
+    return [(number, entrant) for _, number, entrant in heapq.merge(*found, key=lambda it: it[0])]
+
+
+def _placed(history: History, direction: Direction) -> list[tuple[tuple[float, ...], Entrant]]:
+    """The finished configurations, best first, each after what puts it there."""
     # A list first: another thread may add a trial meanwhile.
     records = list(history.records.values())
     again = repeats(records)
@@ -79,7 +102,7 @@ def ranked(history: History, direction: Direction) -> list[Entrant]:
             first, objective, loss = 1.0, _objective(entrant.record), _loss(entrant.record)
         return (first, *merit(sign * objective, loss), entrant.record.number)
 
-    return sorted(entrants, key=place)
+    return sorted(((place(entrant), entrant) for entrant in entrants), key=lambda it: it[0])
 
 
 def settled(entrants: Sequence[Entrant], history: History) -> bool:

@@ -21,6 +21,7 @@ from tuner.headings import Heading, heading
 from tuner.journal import Direction, History, read_part
 from tuner.leaderboard import Row, best, rows
 from tuner.leases import is_held
+from tuner.ranking import ranked, settled
 from tuner.runs import SCORES, Run, bring
 from tuner.settings import TRAINING, RunFile, Settings, read_run_file
 from tuner.shortfall import runner_up, shortfall
@@ -51,6 +52,11 @@ class View:
     def comparisons(self) -> Comparisons:
         """How sure its scores are, and who is tied."""
         return comparisons_of(self.run, self.history, self.objective, self.direction)
+
+    @cached_property
+    def by_means(self) -> bool:
+        """Whether what ran under several seeds is ranked by its means: its finals are settled."""
+        return settled(ranked(self.history, self.direction), self.history)
 
     @cached_property
     def scores(self) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tuner.documents import finite, write_text
-from tuner.overview import COLUMNS, Entry
+from tuner.overview import Column, Entry, usual
 from tuner.page.grid import Field, Grid, Key, Line
 from tuner.page.html import render
 from tuner.page.keeper import PAGE, ROWS
@@ -22,8 +22,9 @@ from tuner.stores import is_uri
 
 def overview_grid(entries: Sequence[Entry], folder: Path) -> Grid:
     """The table of the runs; links lead from `folder` to the pages that there are."""
-    fields = [Field(column.head.name, column.head.numeric) for column in COLUMNS]
-    return Grid(tuple(fields), tuple(_line(entry, folder) for entry in entries))
+    listed = usual(entries)
+    fields = [Field(column.head.name, column.head.numeric) for column in listed]
+    return Grid(tuple(fields), tuple(_line(entry, listed, folder) for entry in entries))
 
 
 def write_overview(file: Path, title: str, entries: Sequence[Entry]) -> None:
@@ -46,9 +47,9 @@ def write_overview(file: Path, title: str, entries: Sequence[Entry]) -> None:
     write_text(file, text)
 
 
-def _line(entry: Entry, folder: Path) -> Line:
-    cells = tuple(column.text(entry) for column in COLUMNS)
-    keys = tuple(_key(getattr(entry, column.field)) for column in COLUMNS)
+def _line(entry: Entry, listed: Sequence[Column], folder: Path) -> Line:
+    cells = tuple(column.text(entry) for column in listed)
+    keys = tuple(_key(getattr(entry, column.field)) for column in listed)
     page = None if is_uri(entry.where) else Path(entry.where, PAGE)
     link = quote(os.path.relpath(page, folder)) if page and page.is_file() else None
     return Line(cells, keys, entry.status.replace(" ", "-"), link)
