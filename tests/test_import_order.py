@@ -20,12 +20,12 @@ provenance forms settings demo tasks metrics intervals hub labels glue folders o
 sources columns custom reading checks duplicates tokens cache data tiny layers models bases
 parameters ranges spaces kinds history journal ranking finalists draws ties comparisons comparer
 leaderboard shortfall upkeep headings sheets ordering rendering views standing overview comparing
-live progress triallog batches mailbox losses arguments training checkpoints materials ranks trials
-preemption scoring attempts bench resources preparation portrait description session hosts preflight
-study statements ledger scheduler slots crews orphans growth search retrain plain inputs answers
-predict evaluation scorecard grading counterparts cards export portable upload submission meter
-identity mirror keeping forecast probe plan outlook page endings eventfiles tracking trackers stages
-results finish pipeline logs options curves repeating dossier commands cli
+sidebyside live progress triallog batches mailbox losses arguments training checkpoints materials
+ranks trials preemption scoring attempts bench resources preparation portrait description session
+hosts preflight study statements ledger scheduler slots crews orphans growth search retrain plain
+inputs answers predict evaluation scorecard grading counterparts cards export portable upload
+submission meter identity mirror keeping forecast probe plan outlook page endings eventfiles
+tracking trackers stages results finish pipeline logs options curves repeating dossier commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}
@@ -126,7 +126,7 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_reading_runs_and_trials_loads_nothing_heavy() -> None:
-    assert not loaded_by("import tuner.comparing, tuner.dossier, tuner.overview") & HEAVY
+    assert not loaded_by("import tuner.sidebyside, tuner.dossier, tuner.overview") & HEAVY
 
 
 @pytest.mark.parametrize(

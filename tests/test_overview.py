@@ -140,7 +140,8 @@ def test_after_its_finals_a_run_s_score_is_the_mean_over_seeds_as_its_own_leader
     text = printed(capsys, "--all", "--task", "rte")
     assert "the mean where a run's best ran under several seeds" in text
     weak, good = text.splitlines()[-2:]
-    assert "0.5000  " in good and "± 0.2000 (3)" in good
+    assert "0.5000  " in good
+    assert "± 0.2000 (3)" in good
     assert "±" not in weak
 
 
@@ -305,6 +306,96 @@ def test_runs_side_by_side_say_what_differs_and_rank_all_trials_together(
     assert [row["run"] for row in rows] == ["good", "third", "good", "third"]
     assert "<table" in printed(capsys, "good", "third", "--format", "html")
     assert "| rank | run | trial |" in printed(capsys, "good", "third", "--format", "md")
+
+
+def board(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[tuple[Any, ...]]:
+    """Rank, run and trial of the rows of runs side by side."""
+    found = json.loads(printed(capsys, *arguments, "--format", "json"))
+    return [(row["rank"], row["run"], row["trial"]) for row in found["rows"]]
+
+
+def test_side_by_side_each_run_keeps_its_own_order_and_means_over_seeds_rank(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [Told(values=(0.8,)), Told(values=(0.75,)), Told("stopped", (0.2, 0.3))]
+    finals = made(storage, "finals", trials=trials)
+    again(finals, "t000", 0.68, 0.65)
+    assert board(capsys, "finals", "good", "weak") == [
+        (1, "finals", "t000"),  # 0.71 is its mean
+        (None, "finals", "t003"),
+        (None, "finals", "t004"),
+        (2, "finals", "t001"),  # 0.75 is no more than a score of its own
+        (3, "good", "t000"),
+        (4, "weak", "t000"),
+        (None, "good", "t001"),
+        (None, "finals", "t002"),
+    ]
+    ranked = [row[1:] for row in board(capsys, "good", "finals") if row[0]]
+    assert ranked == [("finals", "t000"), ("finals", "t001"), ("good", "t000")]
+    text = printed(capsys, "finals", "good")
+    assert "0.7100 ± 0.0794 (3)" in text
+    assert "good: scores of a single seed" in text
+    (first,) = [line for line in text.splitlines() if line.startswith("finals  killed")]
+    assert first.split()[3:8] == ["0.7100", "±", "0.0794", "(3)", "5/5"]
+    assert "of a single seed" not in printed(capsys, "weak", "good")
+
+
+def test_a_tie_with_the_leader_of_another_run_is_none_with_the_common_one(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, leader in (("a", 0.9), ("b", 0.8)):
+        run = made(storage, name, trials=[Told(values=(leader,)), Told(values=(0.7,))])
+        sure = {"se": 0.1, "low": 0.5, "high": 1.0, "worse": None}
+        of = {"t000": sure, "t001": {**sure, "worse": 0.6}}
+        kept = {"objective": "accuracy", "leader": "t000", "seeds": {}, "trials": of}
+        run.comparisons_file.write_text(json.dumps(kept))
+    found = json.loads(printed(capsys, "a", "b", "--format", "json"))["rows"]
+    assert [(row["run"], row["trial"], row["tied"]) for row in found] == [
+        ("a", "t000", False),
+        ("b", "t000", None),
+        ("a", "t001", True),
+        ("b", "t001", None),
+    ]
+    text = printed(capsys, "a", "b")
+    assert "tied: with t000 of a; whether trials of another run" in text
+    made(storage, "c", seed=1)
+    assert "tied: with the leader of their own run" in printed(capsys, "a", "b", "c")
+
+
+def test_runs_that_do_not_compare_keep_their_own_ranks_and_lengths(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(storage, "apart", seed=1, trials=[Told(values=(0.9,)), Told(values=(0.8,))])
+    assert board(capsys, "good", "apart") == [
+        (1, "good", "t000"),
+        (None, "good", "t001"),
+        (1, "apart", "t000"),
+        (2, "apart", "t001"),
+    ]
+    top = ("good", "apart", "--top", "1")
+    assert board(capsys, *top) == [(1, "good", "t000"), (1, "apart", "t000")]
+    text = printed(capsys, *top)
+    assert "All trials, each run's in an order of their own, as their scores do not compare" in text
+    assert "... and 2 more rows" in text
+    assert [run for _, run, _ in board(capsys, *top, "--sort", "-accuracy")] == ["apart"]
+    assert not json.loads(printed(capsys, *top, "--format", "json"))["together"]
+    assert json.loads(printed(capsys, "good", "weak", "--format", "json"))["together"]
+
+
+def test_where_runs_have_other_metrics_no_score_stands_under_the_name_of_another(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(storage, "loose", objective="f1", trials=[Told(values=(0.9,))])
+    text = printed(capsys, "good", "loose")
+    heads, _, *rows = text[text.index("All trials") :].splitlines()[1:]
+    assert heads.split()[:8] == [
+        *("rank", "run", "trial", "status", "metric", "objective", "accuracy", "f1")
+    ]
+    cells = ("finished", "accuracy", "0.7000", "0.7000", "0.3500")
+    assert rows[0].split()[:8] == ["1", "good", "t000", *cells]
+    assert rows[2].split()[:6] == ["1", "loose", "t000", "finished", "f1", "0.9000"]
+    came = text[text.index("What came out") :].splitlines()
+    assert came[1].split()[:5] == ["run", "status", "trial", "metric", "score"]
 
 
 @pytest.mark.parametrize(

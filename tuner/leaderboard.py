@@ -116,7 +116,7 @@ def rows(
     listed = {row.trial for row in found}
     # A list first: another thread may add a trial meanwhile.
     rest = [record for record in list(history.records.values()) if record.name not in listed]
-    rest.sort(key=lambda record: _place(record, sign))
+    rest.sort(key=lambda record: unranked_place(record, sign))
     return found + [_row(record, None, direction) for record in rest]
 
 
@@ -130,7 +130,8 @@ def best(rows: Sequence[Row]) -> Row | None:
     return rows[0] if rows and rows[0].rank == 1 else None
 
 
-def _place(record: Record, sign: float) -> tuple[float, ...]:
+def unranked_place(record: Record, sign: float) -> tuple[float, ...]:
+    """What puts a trial without a rank in its place; `sign` is -1 where more is better."""
     group = float(ORDER.index(_status(record)))
     score = record.last
     if score is None or record.status not in ("finished", "stopped"):

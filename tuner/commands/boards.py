@@ -120,11 +120,12 @@ def _overview(
 def _compared(
     found: list[Run], form: str, top: int | None, sort: str | None, columns: str | None
 ) -> str:
-    from tuner import comparing
+    from tuner import sidebyside
+    from tuner.comparing import compare
     from tuner.views import view
 
-    both = comparing.compare([view(run) for run in found])
-    return comparing.render(both, form, top=top, sort=sort, names=columns, width=_width())
+    both = compare([view(run) for run in found])
+    return sidebyside.render(both, form, top=top, sort=sort, names=columns, width=_width())
 
 
 @collection_paused()
