@@ -94,8 +94,27 @@ def test_a_trial_that_is_not_there_is_the_users_to_mend(run: Run, trial: str) ->
 
 
 def test_a_run_without_trials_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not whole: journal\.jsonl is missing"):
+        trial_lines(Run(tmp_path), "t000")
+    journal_of(Run(tmp_path).journal_file, [])
     with pytest.raises(UserError, match="none was drawn yet"):
         trial_lines(Run(tmp_path), "t000")
+
+
+def test_of_a_broken_journal_the_lines_before_the_break_are_told(run: Run) -> None:
+    lines = run.journal_file.read_text().splitlines()
+    lines[5] = lines[5].replace('"step":30', '"step":"30"')
+    assert "finished" in lines[6]
+    run.journal_file.write_text("\n".join(lines) + "\n")
+    told = trial_lines(run, "t000")
+    assert [line[21:29] for line in told[: told.index("")][:-1]] == [
+        "drawn (a",
+        "taken by",
+        "reported",
+    ]
+    assert f"Not whole: {run.journal_file}:6: broken line (step is '30', not a number)" in told[3]
+    with pytest.raises(UserError, match=r"has no trial 't002'; not whole: .*jsonl:6: broken line"):
+        trial_lines(run, "t002")
 
 
 def test_the_command_prints_the_lines(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial, said
 from tuner.cli import run_guarded
+from tuner.errors import UserError
 from tuner.journal import Journal
 from tuner.leases import hold
 from tuner.overview import entries
@@ -207,6 +209,13 @@ def damaged(storage: Path) -> None:
     made(storage, "no-settings").settings_file.unlink()
     made(storage, "empty-settings").settings_file.write_text("")
     made(storage, "new").journal_file.unlink()
+    lost = made(storage, "lost")
+    lost.journal_file.unlink()
+    lost.leaderboard_file("csv").write_text("rank,trial\n1,t000\n")
+    typed = made(storage, "typed")
+    lines = typed.journal_file.read_bytes().splitlines(keepends=True)
+    lines[-2] = lines[-2].replace(b'"step":30', b'"step":[30]')
+    typed.journal_file.write_bytes(b"".join(lines))
     half = made(storage, "half", final=0.5)
     half.leaderboard_file("parquet").write_bytes(b"PAR1 and no more")
     (half.best_folder / "metrics.json").write_text('{"metrics": {"accu')
@@ -225,13 +234,17 @@ def test_a_run_that_is_not_whole_is_listed_with_what_is_wrong(
     troubles = {name: " ".join(entry["troubles"]) for name, entry in found.items()}
     assert troubles["good"] == ""
     assert "is torn" in troubles["torn"]
-    assert "broken line" in troubles["broken"]
+    assert "runs/broken/journal.jsonl:9: broken line (not a JSON object" in troubles["broken"]
+    assert "runs/typed/journal.jsonl:10: broken line (step is [30], not a" in troubles["typed"]
+    assert "runs/new/journal.jsonl is missing: restore it, or, if no search" in troubles["new"]
+    assert "runs/lost/leaderboard.csv holds their rows" in troubles["lost"]
     assert "run.yaml is missing" in troubles["no-settings"]
     assert "is no run.yaml" in troubles["empty-settings"]
     assert "best/metrics.json cannot be read" in troubles["half"]
     assert troubles["odd"] != ""
-    assert found["new"]["status"] == "not begun"
-    assert found["torn"]["status"] == "killed"
+    told = {name: found[name]["status"] for name in ("new", "lost", "broken", "typed", "torn")}
+    journals = {"new": "missing", "lost": "missing", "broken": "broken", "typed": "broken"}
+    assert told == {**{n: f"{how} journal" for n, how in journals.items()}, "torn": "killed"}
     assert [found[name]["score"] for name in ("torn", "no-settings", "half")] == [0.7, 0.7, 0.7]
     text = printed(capsys, "--all")
     assert all(line.count(":") for line in text.splitlines() if line.startswith("no-settings: "))
@@ -240,11 +253,13 @@ def test_a_run_that_is_not_whole_is_listed_with_what_is_wrong(
 @pytest.mark.parametrize(
     ("name", "said", "rows"),
     [
-        ("torn", "the last line of journal.jsonl is torn", 2),
+        ("torn", "journal.jsonl: its last line is torn", 2),
         ("broken", "what stands before it is shown", 2),
         ("no-settings", "which rows the scores are on is not known", 2),
         ("empty-settings", "is no run.yaml", 2),
-        ("new", "0 of 2 trials done; the search has not begun", 0),
+        ("typed", "the search cannot be followed to its end: its journal is broken", 2),
+        ("new", "2 trials were planned; the search cannot be followed: its journal is missing", 0),
+        ("lost", "`tuner resume runs/lost` would search all over again", 0),
         ("half", "2 of 2 trials done", 2),
     ],
 )
@@ -255,6 +270,38 @@ def test_the_leaderboard_of_a_run_that_is_not_whole_shows_what_is(
     assert said in printed(capsys, name)
     assert len(json.loads(printed(capsys, name, "--format", "json"))) == rows
     assert "is no run" in refused(capsys, "no-run")
+
+
+def test_a_search_that_has_not_begun_is_told_from_one_whose_journal_is_gone(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(storage, "new")
+    run.journal_file.write_text("")
+    assert "the search has not begun" in printed(capsys, "new")
+    run.journal_file.unlink()
+    with hold(run):
+        text = printed(capsys, "new")
+    assert "the search is running" in text
+    assert "Not whole" not in text
+
+
+def test_the_way_out_of_a_broken_journal_leads_out(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(storage, "typed", trials=[*TRIALS, Told("running", (0.5,))], reason=None)
+    content = run.journal_file.read_text()
+    run.journal_file.write_text(content.replace('"number":2', '"number":"two"'))
+    text = printed(capsys, "typed")
+    (trouble,) = [line for line in text.splitlines() if line.startswith("Not whole")]
+    assert f"{run.journal_file}:4: broken line (number is 'two', not a whole number)" in trouble
+    assert "resume" not in text, "that would be refused"
+    with pytest.raises(UserError, match="jsonl:4: broken line"):
+        Journal.open(run.journal_file)
+    command = trouble.partition("before this line: ")[2].partition(";")[0]
+    subprocess.run(command, shell=True, check=True)
+    Journal.open(run.journal_file).close()
+    assert len(board(capsys, "typed", "weak")) == 3
+    assert "Not whole" not in printed(capsys, "typed")
 
 
 def test_a_torn_line_of_a_run_that_goes_on_is_no_damage(

@@ -15,7 +15,6 @@ from tuner.errors import UserError
 from tuner.journal import Journal
 from tuner.runs import Run
 from tuner.settings import Settings, write_run_file
-from tuner.views import view
 
 TRIALS = (
     Told(values=(0.5, 0.4, 0.7)),
@@ -36,7 +35,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def told(run: Run, trial: str, width: int = 80) -> list[str]:
-    return lines(dossier(view(run), trial), width)
+    return lines(dossier(run, trial), width)
 
 
 def test_a_finished_trial_is_told_from_its_rank_to_the_command_that_repeats_it(run: Run) -> None:
@@ -69,7 +68,7 @@ def test_lines_fit_the_terminal_but_for_words_that_are_longer(run: Run, width: i
 
 
 def test_json_holds_the_row_the_scores_the_times_and_the_commands(run: Run) -> None:
-    found = as_json(dossier(view(run), "t000"))
+    found = as_json(dossier(run, "t000"))
     assert found["rank"] == 1
     assert [score["objective"] for score in found["scores"]] == [0.5, 0.4, 0.7]
     assert set(found["times"]) == {"train", "evaluation", "other", "waiting"}
@@ -90,7 +89,7 @@ def test_time_is_told_apart_over_losses_and_drivers_that_were_killed(tmp_path: P
         journal.append("session", planned=1, slots=1, time=1000.0)
         journal.append("taken", trial="t000", time=1002.0)  # waited 982
         journal.append("finished", **said("t000", 2, 0.7), time=1012.0)  # held 10
-    times = dossier(view(run), "t000").times
+    times = dossier(run, "t000").times
     assert times is not None
     assert (times.train, times.evaluation) == (10.0, 0.5)
     assert times.other == pytest.approx(24 - 10.5)
@@ -99,15 +98,32 @@ def test_time_is_told_apart_over_losses_and_drivers_that_were_killed(tmp_path: P
 
 def test_without_run_yaml_there_is_no_command_and_it_says_so(run: Run) -> None:
     run.settings_file.unlink()
-    found = dossier(view(run), "t000")
+    found = dossier(run, "t000")
     assert found.commands == ()
     assert found.view.objective == "accuracy"
     assert any("run.yaml is missing" in line for line in lines(found))
 
 
+def test_a_run_is_read_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: [reads.append(path), read(path)][1])
+    assert told(run, "t000")[0].startswith("t000 of one: finished")
+    assert reads.count(run.journal_file) == 1
+
+
+def test_a_trial_that_ran_when_its_journal_broke_is_not_called_unfinished(run: Run) -> None:
+    lines = run.journal_file.read_bytes().splitlines(keepends=True)
+    lines[7] = b"broken\n"
+    run.journal_file.write_bytes(b"".join(lines))
+    found = told(run, "t000")
+    assert found[0] == "t000 of one: unknown, a start point"
+    assert "jsonl:8: broken line" in next(line for line in found if line.startswith("Not whole"))
+
+
 def test_a_trial_that_is_not_there_is_the_users_to_mend(run: Run) -> None:
     with pytest.raises(UserError, match="has no trial 't02'; did you mean"):
-        dossier(view(run), "t02")
+        dossier(run, "t02")
 
 
 def test_the_command_takes_the_newest_run_where_none_is_named(
@@ -148,7 +164,7 @@ def test_a_running_trial_is_told_as_far_as_it_is(tmp_path: Path) -> None:
     with Journal.open(run.journal_file) as journal:
         journal.append("session", planned=1, slots=1)
         run_trial(journal, drawn(journal, 0), Told("running", (0.5,)))
-    found: Dossier = dossier(view(run), "t000")
+    found: Dossier = dossier(run, "t000")
     assert lines(found)[0].startswith("t000 of ")
     assert "unfinished" in lines(found)[0]
     assert found.times is not None

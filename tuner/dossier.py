@@ -4,7 +4,6 @@ it again. As plain data and as lines of text; prints nothing.
 
 from __future__ import annotations
 
-import contextlib
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,16 +11,17 @@ from typing import Any
 
 from tuner.curves import ASCII, Marks, bar, draw
 from tuner.documents import finite
-from tuner.errors import UserError
 from tuner.headings import bounds, decimals, duration, mean_and_sd, percent
 from tuner.hyperparameters import SHORT
-from tuner.journal import DONE, Record, Score, read_events
+from tuner.journal import DONE, Record, Score
 from tuner.leaderboard import Row, to_json
 from tuner.logs import unknown_trial
-from tuner.rendering import one_line
+from tuner.rendering import one_line, status
 from tuner.repeating import Command, again, in_full
+from tuner.runs import Run
 from tuner.sheets import Head, Sheet, fitted, plain
 from tuner.views import View
+from tuner.views import view as view_of
 
 WIDTH = 80
 """Characters of a line where there is no terminal."""
@@ -58,18 +58,17 @@ class Dossier:
     commands: tuple[Command, ...]
 
 
-def dossier(view: View, trial: str) -> Dossier:
+def dossier(run: Run, trial: str) -> Dossier:
     """What is known of `trial`. Raises UserError when the run has none of that name."""
+    events: list[Mapping[str, Any]] = []
+    view = view_of(run, events.append)
     if trial not in view.history.records:
-        raise unknown_trial(view.run, trial, list(view.history.records))
+        raise unknown_trial(run, trial, list(view.history.records), view.troubles)
     record = view.history.records[trial]
     commands: list[Command] = []
     if view.settings is not None:
         made = (make(view.settings, view.facts, record) for make in (again, in_full))
         commands = [command for command in made if command is not None]
-    events: list[Mapping[str, Any]] = []
-    with contextlib.suppress(UserError):  # a broken line ends them
-        events.extend(read_events(view.run.journal_file))
     row = next(row for row in view.rows if row.trial == trial)
     return Dossier(view, row, record, _times(events, record), tuple(commands))
 
@@ -146,13 +145,12 @@ def lines(found: Dossier, width: int = WIDTH, marks: Marks = ASCII) -> list[str]
 
 def _head(found: Dossier) -> list[str]:
     row, view = found.row, found.view
-    status = row.status
-    if status == "running":
-        status = ("running" if view.live else "unfinished") if row.begun else "waiting for a slot"
+    how = status(row, view.heading)
+    how = "waiting for a slot" if how == "waiting" else how
     ranked = sum(other.rank is not None for other in view.rows)
     place = "" if row.rank is None else f", rank {row.rank} of {ranked}"
     start = ", a start point" if row.start_point else ""
-    said = [f"{row.trial} of {view.run.name}: {status}{place}{start}"]
+    said = [f"{row.trial} of {view.run.name}: {how}{place}{start}"]
     if row.objective is not None:
         within = bounds(row.objective_low, row.objective_high)
         interval = f" (95 % interval {within})" if within else ""

@@ -21,8 +21,13 @@ ENDS = {
     "interrupted": "was interrupted",
     "lost": "ended because its slots could not go on",
     "unbegun": "has not begun",
+    "missing": "cannot be followed: its journal is missing",
+    "broken": "cannot be followed to its end: its journal is broken",
 }
 """How a search ended, after "the search"."""
+
+UNKNOWN = ("missing", "broken")
+"""Where nobody knows how it ended."""
 
 
 TIED = "tied"
@@ -74,12 +79,14 @@ def heading(
     live: bool = False,
     resume: str = "",
     planned: int = 0,
+    unknown: str | None = None,
     troubles: tuple[str, ...] = (),
     shortfall: str = "",
 ) -> Heading:
     """The heading of a run from its history and the facts in its run.yaml (those under `data`).
 
-    `live` tells whether a driver holds the run now.
+    `live` tells whether a driver holds the run now; `unknown` is one of `UNKNOWN` where the history
+    is not whole.
     """
     data = facts.get("data") or {}
     majority = (data.get("majority") or {}).get("selection") or {}
@@ -92,7 +99,7 @@ def heading(
         selection_rows=data.get("selection_rows"),
         majority=majority.get(objective),
         planned=max(planned, in_all(history, direction)),
-        reason=history.reason if history.sessions else "unbegun",
+        reason=unknown or (history.reason if history.sessions else "unbegun"),
         live=live,
         seconds=history.seconds,
         resume=resume or run,
@@ -177,11 +184,13 @@ def _state(rows: Sequence[Row], about: Heading) -> str:
     trials = f"{done} of {max(about.planned, done)} trials done" + (f" ({told})" if told else "")
     if about.live:
         return f"{trials}; the search is running, and so are {begun} trials: their rows will change"
+    if about.reason == "missing":
+        return f"{about.planned} trials were planned; the search {ENDS[about.reason]}"
     spent = f" in {duration(about.seconds)}" if about.seconds else ""
     how = ENDS.get(about.reason or "", about.reason) or "was cut short (its driver is gone)"
     unfinished = (
         f"; {begun} begun and not done: `tuner resume {about.resume or about.run}` runs them again"
-        if begun
+        if begun and about.reason not in UNKNOWN
         else ""
     )
     return f"{trials}{spent}; the search {how}{unfinished}"
@@ -196,6 +205,8 @@ def _training(rows: Sequence[Row], about: Heading) -> str:
         return f"{what}, done{spent}"
     if any(row.status == "failed" for row in rows):
         return f"{what}, failed{spent}"
+    if about.reason in UNKNOWN:
+        return f"{what}; it {ENDS[str(about.reason)]}"
     return f"{what}; it is not done: `tuner resume {about.resume or about.run}` goes on with it"
 
 

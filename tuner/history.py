@@ -19,6 +19,9 @@ DONE: tuple[Status, ...] = ("finished", "stopped", "failed")
 """The statuses that a trial never leaves again."""
 
 _NAN = math.nan
+_LARGEST = 2**53
+_MOST = 1e300
+_LATEST = 1e11
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,12 @@ class History:
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take one event in; unknown ones are passed over: an older tuner reads a newer journal.
 
-        Raises KeyError, TypeError or ValueError for an event that lacks what it must say.
+        Raises KeyError, TypeError, ValueError, AttributeError or OverflowError for an event that
+        lacks what it must say, or says it in another type; nothing of it is then taken in.
         """
-        name = event["event"]
+        name, moment = event["event"], event.get("time")
+        if moment is not None:
+            moment = _moment(moment)
         if name == "report":
             self._reported(self.records[event["trial"]], event)
         elif name in DONE:
@@ -184,7 +190,7 @@ class History:
         elif name == "taken":
             record = self.records[event["trial"]]
             record.status, record.takes = "running", record.takes + 1
-            record.taken_at = record.reported_at = event.get("time")
+            record.taken_at = record.reported_at = moment
         elif name == "lost":
             record = self.records[event["trial"]]
             record.status = "drawn"  # it waits for another slot
@@ -193,26 +199,41 @@ class History:
             else:
                 record.losses += 1
         elif name == "drawn":
-            trial = event["trial"]
-            if trial in self.records:
-                raise ValueError(f"{trial} was drawn before")
-            number, configuration = int(event["number"]), dict(event["configuration"])
-            start_point = bool(event.get("start_point"))
-            self.records[trial] = Record(
-                trial, number, configuration, start_point, reseed_of=event.get("reseed_of")
-            )
+            self._drawn(event)
         elif name == "session":
             self._began(event)
         elif name == "note":
+            self.slots = _whole(event.get("slots", self.slots), "slots")
             self.notes.append(str(event["text"]))
-            self.slots = event.get("slots", self.slots)
         elif name == "ended":
             self.reason = str(event["reason"])
-        if self.sessions and (moment := event.get("time")) is not None:
+        elif not isinstance(name, str):
+            raise TypeError(f"{_shown(name)} is no event")
+        if self.sessions and moment is not None:
             # A clock that was set back must not make time spent shrink.
             self.seconds = max(self.seconds, self._before + moment - self.sessions[-1].time)
         if (trial := event.get("trial")) is not None:
-            self._worked(str(trial), name, event.get("slot"))
+            self._worked(str(trial), name, _said(event.get("slot")))
+
+    def _drawn(self, event: Mapping[str, Any]) -> None:
+        trial, again = event["trial"], event.get("reseed_of")
+        configuration = event["configuration"]
+        if not isinstance(trial, str) or not isinstance(again, str | None):
+            raise TypeError(f"{_shown(again if isinstance(trial, str) else trial)} is no trial")
+        if trial in self.records:
+            raise ValueError(f"{trial} was drawn before")
+        if not isinstance(configuration, dict):
+            raise TypeError(f"configuration is {_shown(configuration)}, no hyperparameters")
+        for name, value in configuration.items():
+            if not isinstance(value, str) and not (
+                isinstance(value, int | float) and -_MOST < value < _MOST
+            ):
+                raise TypeError(f"{name} is {_shown(value)}, neither a number nor a word")
+        number = _whole(event["number"], "number")
+        start_point = bool(event.get("start_point"))
+        self.records[trial] = Record(
+            trial, number, dict(configuration), start_point, reseed_of=again
+        )
 
     def _worked(self, trial: str, event: str, slot: str | None) -> None:
         """Keep the time that slots spend on a trial; what is open is what `taken` opened."""
@@ -226,9 +247,10 @@ class History:
                 del self._open[trial]
 
     def _began(self, event: Mapping[str, Any]) -> None:
-        planned, slots = int(event["planned"]), int(event["slots"])
-        finals = int(event.get("finalists") or 0), int(event.get("reseeds") or 0)
-        began = Session(float(event["time"]), planned, slots, event.get("pid"), *finals)
+        planned, slots = (_whole(event[name], name) for name in ("planned", "slots"))
+        finals = (_whole(event.get(name) or 0, name) for name in ("finalists", "reseeds"))
+        moment = _moment(event["time"])
+        began = Session(moment, planned, slots, event.get("pid"), *finals)
         self.sessions.append(began)
         self.reason, self._before, self.slots = None, self.seconds, slots
         for stint in self._open.values():
@@ -252,40 +274,102 @@ class History:
             self._reported(record, event)
             name, score, _ = self.results.pop()
             self.results.append((name, score, status))
-        record.status, record.error = status, event.get("error")
+        record.status, record.error = status, _said(event.get("error"))
 
     def _keep(self, record: Record, event: Mapping[str, Any], score: Score, status: str) -> None:
         record.scores.append(score)
         record.slot = score.slot or record.slot
-        record.warning = event.get("warning") or record.warning
+        record.warning = _said(event.get("warning")) or record.warning
         record.reported_at = event.get("time")
         self.results.append((record.name, score, status))
 
 
-def _number(value: Any) -> float:
-    return _NAN if value is None else float(value)
+def _said(value: Any) -> str | None:
+    """A text, whatever was written in its place."""
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _whole(value: Any, name: str) -> int:
+    if type(value) is not int or abs(value) > _LARGEST:
+        raise TypeError(f"{name} is {_shown(value)}, not a whole number")
+    return value
+
+
+def _moment(value: Any) -> float:
+    """Unix seconds that a calendar has."""
+    if -_LATEST < _number(value, "time") < _LATEST:
+        return float(value)
+    raise ValueError(f"time is {_shown(value)}, no time of any year")
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise TypeError(f"{name} is {_shown(value)}, not a number")
+    return float(value)
+
+
+def _finite(value: Any, name: str) -> float:
+    """A number, NaN where there is none."""
+    if value is None:
+        return _NAN
+    number = _number(value, name)
+    return number if math.isfinite(number) else _NAN
 
 
 def _score(event: Mapping[str, Any]) -> Score:
     get = event.get
-    return Score(
+    score = Score(
         get("level") or 0,
         get("step") or 0,
         get("total_steps") or 0,
-        _number(get("objective")),
-        _number(get("loss")),
-        {name: _number(value) for name, value in (get("metrics") or {}).items()},
-        _number(get("train_loss")),
+        _finite(get("objective"), "objective"),
+        _finite(get("loss"), "loss"),
+        {name: _finite(value, name) for name, value in (get("metrics") or {}).items()},
+        _finite(get("train_loss"), "train_loss"),
         get("train_seconds") or 0.0,
         get("eval_seconds") or 0.0,
         get("total_seconds") or 0.0,
-        get("slot"),
+        _said(get("slot")),
         get("effective_batch_size") or 0,
         get("micro_batch_size") or 0,
         get("gradient_accumulation_steps") or 0,
         get("workers") or 1,
         get("halvings") or 0,
     )
+    try:  # all at once: a long journal has tens of thousands of these
+        whole = math.isfinite(
+            score.level
+            + score.step
+            + score.total_steps
+            + score.train_seconds
+            + score.eval_seconds
+            + score.total_seconds
+            + score.effective_batch_size
+            + score.micro_batch_size
+            + score.gradient_accumulation_steps
+            + score.workers
+            + score.halvings
+        )
+    except (TypeError, OverflowError):
+        whole = False
+    if not whole:
+        raise TypeError(_wrong(score))
+    return score
+
+
+def _wrong(score: Score) -> str:
+    """Which of a score's numbers is none."""
+    for name, value in vars(score).items():
+        if name in ("metrics", "slot") or (type(value) is int and abs(value) < 2**63):
+            continue
+        if type(value) is not float or math.isinf(value):
+            return f"{name} is {_shown(value)}, not a number"
+    return "its numbers are too large"
 
 
 def _failure(event: Mapping[str, Any], last: Score | None) -> Score:

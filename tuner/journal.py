@@ -23,6 +23,7 @@ from tuner.credentials import masked
 from tuner.disks import MEND
 from tuner.errors import TunerError, UserError
 from tuner.history import DONE, Direction, History, Record, Score, Session, Status, Stint
+from tuner.stores import is_uri
 
 __all__ = [
     "DONE",
@@ -35,7 +36,6 @@ __all__ = [
     "Session",
     "Status",
     "Stint",
-    "read_events",
     "read_history",
     "read_part",
 ]
@@ -71,9 +71,9 @@ class Journal:
         is broken or the file cannot be opened.
         """
         path = Path(path)
-        content = _content(path)
+        content = _content(path, str(path)) or b""
         whole = _whole(content)
-        history = _history(path, content[:whole])
+        history = _history(str(path), content[:whole])
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -151,36 +151,45 @@ def read_history(path: Path) -> History:
 
     A torn last line is passed over. Raises UserError naming file and line when another is broken.
     """
-    content = _content(Path(path))
-    return _history(Path(path), content[: _whole(content)])
+    content = _content(path, str(path)) or b""
+    return _history(str(path), content[: _whole(content)])
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is whole of a journal: `history`, up to a line that is broken, which `broken` names.
-    `torn` tells that the last line has no end, or has not been written to it yet."""
+    """What is whole of a journal: `history`, up to a line that is broken. `broken` names that line,
+    or says why nothing can be read. `torn` tells that the last line has no end, or has not been
+    written to it yet; `missing` that there is no file."""
 
     history: History
     broken: str | None = None
     torn: bool = False
+    missing: bool = False
 
 
-def read_part(path: Path) -> Part:
-    """Read a journal as far as it can be read; raises nothing."""
+def read_part(
+    path: Path,
+    name: str | None = None,
+    heard: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Part:
+    """Read a journal, which people know by `name`, as far as it can be read; raises nothing.
+
+    Every event that the history has taken in is `heard`.
+    """
     history = History()
+    where = name or str(path)
     try:
-        content = _content(Path(path))
-        whole = _whole(content)
-        _take(history, Path(path), content[:whole])
+        content = _content(Path(path), where)
+    except UserError as error:
+        return Part(history, str(error))
+    if content is None:
+        return Part(history, missing=True)
+    whole = _whole(content)
+    try:
+        _take(history, where, content[:whole], heard)
     except UserError as error:
         return Part(history, f"{error}; what stands before it is shown")
     return Part(history, torn=whole < len(content))
-
-
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """A journal's events one by one, as they were written; raises as `read_history` does."""
-    content = _content(Path(path))
-    return _events(Path(path), content[: _whole(content)])
 
 
 def _plain(value: Any) -> Any:
@@ -197,14 +206,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a journal cannot hold a {type(value).__name__}: {value!r}")
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, where: str) -> bytes | None:
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
-        return b""
+        return None
     except OSError as error:
         raise UserError(
-            f"{path}: the journal cannot be read ({error.strerror}); name another run"
+            f"{where}: the journal cannot be read ({error.strerror}); make it a file that this "
+            "user may read, or name another run"
         ) from error
 
 
@@ -225,23 +235,30 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def _history(path: Path, content: bytes) -> History:
+def _history(where: str, content: bytes) -> History:
     history = History()
-    _take(history, path, content)
+    _take(history, where, content)
     return history
 
 
-def _take(history: History, path: Path, content: bytes) -> None:
+def _take(
+    history: History,
+    where: str,
+    content: bytes,
+    heard: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     with collection_paused():
-        for number, event in enumerate(_events(path, content), start=1):
+        for number, event in enumerate(_events(where, content), start=1):
             try:
                 history.apply(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-                raise _broken(path, number, reason) from error
+                raise _broken(where, number, reason) from error
+            if heard is not None:
+                heard(event)
 
 
-def _events(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
+def _events(where: str, content: bytes) -> Iterator[dict[str, Any]]:
     lines = content.splitlines()
     try:  # all at once takes half the time of line by line
         events = json.loads(b"[" + b",".join(lines) + b"]")
@@ -254,11 +271,13 @@ def _events(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         event = _event(line)
         if event is None:
-            raise _broken(path, number, "not a JSON object with an event")
+            raise _broken(where, number, "not a JSON object with an event")
         yield event
 
 
-def _broken(path: Path, line: int, reason: str) -> UserError:
+def _broken(where: str, line: int, reason: str) -> UserError:
+    how = "" if is_uri(where) else f": sed -i '{line},$d' {shlex.quote(where)}"
     return UserError(
-        f"{path}:{line}: broken line ({reason}); restore the file, or cut it off before this line"
+        f"{where}:{line}: broken line ({reason}); restore the file, or cut it off before this line"
+        f"{how}"
     )

@@ -11,24 +11,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuner.errors import UserError, suggestion
-from tuner.journal import read_events
+from tuner.journal import read_part
 from tuner.rendering import configuration
 from tuner.runs import Run, bring
 
 
 def trial_lines(run: Run, trial: str) -> list[str]:
-    """The lines about `trial`. Raises UserError when the run has none of that name."""
-    events = list(read_events(run.journal_file))
-    names = [str(event["trial"]) for event in events if event["event"] == "drawn"]
-    if trial not in names:
-        raise unknown_trial(run, trial, names)
-    return [*_told(events, trial), "", *_log(run, trial)]
+    """The lines about `trial`, also of a run that is not whole. Raises UserError when the run has
+    none of that name."""
+    events: list[Mapping[str, Any]] = []
+    part = read_part(run.journal_file, run.place(run.journal_file.name), events.append)
+    trouble = f"{run.journal_file.name} is missing" if part.missing else part.broken
+    if trial not in part.history.records:
+        raise unknown_trial(run, trial, list(part.history.records), [trouble] if trouble else [])
+    troubles = [f"Not whole: {trouble}"] if trouble else []
+    return [*_told(events, trial), *troubles, "", *_log(run, trial)]
 
 
-def unknown_trial(run: Run, trial: str, names: Sequence[str]) -> UserError:
-    """That the run has the trials `names` only."""
+def unknown_trial(
+    run: Run, trial: str, names: Sequence[str], troubles: Sequence[str] = ()
+) -> UserError:
+    """That the run has the trials `names` only, as far as it is whole."""
     what = f"it has {names[0]} to {names[-1]}" if names else "none was drawn yet"
     hint = suggestion(trial, names) or f"; {what}"
+    if troubles:
+        hint = f"; not whole: {'; '.join(troubles)}"
     return UserError(f"the run {run.name} has no trial {trial[:60]!r}{hint}")
 
 

@@ -155,6 +155,8 @@ def leader(seen: View) -> Row | None:
 def _status(seen: View) -> str:
     if seen.live:
         return "running"
+    if seen.unknown is not None:
+        return f"{seen.unknown} journal"
     if seen.settings is None:
         return "damaged"
     if not seen.history.sessions:

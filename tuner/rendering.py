@@ -127,6 +127,8 @@ def status(row: Row, about: Heading) -> str:
     """A row's status in words: of a trial that is not done, whether anybody runs it."""
     if row.status != "running":
         return row.status
+    if about.reason == "broken" and not about.live:
+        return "unknown"
     if not row.begun:
         return "waiting"
     return "running" if about.live else "unfinished"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from tuner.comparer import comparisons_of
 from tuner.comparisons import Comparisons
-from tuner.errors import UserError
+from tuner.errors import TunerError, UserError
 from tuner.headings import Heading, heading
 from tuner.journal import Direction, History, read_part
 from tuner.leaderboard import Row, best, rows
@@ -42,6 +42,9 @@ class View:
     direction: Direction
     live: bool
     troubles: tuple[str, ...] = ()
+    unknown: str | None = None
+    """Why nobody knows how it ended: "missing" or "broken", of the journal of a run without a
+    driver."""
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -107,18 +110,23 @@ class View:
             live=self.live,
             resume=shlex.quote(self.run.where),
             planned=self.planned,
+            unknown=self.unknown,
             troubles=(*self.troubles, *filter(None, [self.comparisons.trouble])),
             shortfall=self.shortfall,
         )
 
 
-def view(run: Run) -> View:
-    """Read a run. Of what cannot be read, `troubles` tell; the rest is there."""
+def view(run: Run, heard: Callable[[Mapping[str, Any]], None] | None = None) -> View:
+    """Read a run. Of what cannot be read, `troubles` tell; the rest is there. Every event of its
+    journal that can be taken in is `heard`."""
     file, why = _settings(run)
-    part, live = read_part(run.journal_file), is_held(run)
-    broken = part.broken
+    place = run.place(run.journal_file.name)
+    part, live = read_part(run.journal_file, place, heard), is_held(run)
+    broken, unknown = part.broken, "broken" if part.broken and not live else None
     if part.torn and not live:  # a driver may be writing it just now
-        broken = "the last line of journal.jsonl is torn, and passed over"
+        broken = f"{place}: its last line is torn, and passed over"
+    if part.missing and not live:  # a driver may be about to begin it
+        broken, unknown = _missing(run, place), "missing"
     history = part.history
     task, objective, better = _judged(file, history)
     return View(
@@ -131,7 +139,24 @@ def view(run: Run) -> View:
         direction=better,
         live=live,
         troubles=tuple(trouble for trouble in (why, broken) if trouble),
+        unknown=unknown,
     )
+
+
+def _missing(run: Run, place: str) -> str:
+    """What is to be done about a run without a journal."""
+    resume = f"tuner resume {shlex.quote(run.where)}"
+    rows = run.leaderboard_file("csv").name
+    try:
+        kept = bring(run, rows)
+    except (TunerError, OSError):  # a store that cannot be reached
+        kept = False
+    if kept:
+        return (
+            f"{place} is missing: what its trials did is not known; restore it. {run.place(rows)} "
+            f"holds their rows as they were; `{resume}` would search all over again"
+        )
+    return f"{place} is missing: restore it, or, if no search had begun, begin it: `{resume}`"
 
 
 def scores_of(folder: Path) -> dict[str, Any]:

@@ -180,12 +180,11 @@ def show(
     went, how it ended, and the command that runs the same configuration again."""
     from tuner import dossier
     from tuner.curves import ASCII, DRAWN
-    from tuner.views import view
 
     if form not in ("table", "json"):
         raise UserError(f"--format {form}: is neither table nor json")
     run, name = _run_and_trial(trial, storage, "show")
-    found = dossier.dossier(view(run), name)
+    found = dossier.dossier(run, name)
     if form == "json":
         print(json.dumps(dossier.as_json(found), indent=2, ensure_ascii=False))
         return DONE
