@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,18 @@ def test_many_values_at_once_are_no_order(board: list[Row]) -> None:
 
 
 NAMES = "trial,lr,accuracy,metrics,time"
+
+
+def test_an_interval_has_both_its_bounds(board: list[Row]) -> None:
+    board = [replace(board[0], objective_low=0.8, objective_high=0.95), *board[1:]]
+    assert json.loads(render(board, "json", ABOUT, names="trial,interval"))[0] == {
+        "trial": "t001",
+        "objective_low": 0.8,
+        "objective_high": 0.95,
+    }
+    lines = render(board, "table", ABOUT, names="trial,interval").splitlines()
+    assert ["t001", "0.8000", "0.9500"] in [line.split() for line in lines]
+    assert order(board, "interval")[0] == "t001"
 
 
 def test_json_keeps_the_keys_that_were_named(board: list[Row]) -> None:

@@ -130,6 +130,20 @@ def test_every_run_is_a_line_by_task_and_the_best_first(
     assert "2/2" in lines[6]
 
 
+def test_an_interval_of_a_run_has_both_its_bounds(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = {"t000": {"se": 0.1, "low": 0.51, "high": 0.89, "worse": None}}
+    kept = {"objective": "accuracy", "leader": "t000", "seeds": {}, "trials": of}
+    Run(storage / "good").comparisons_file.write_text(json.dumps(kept))
+    chosen = ("--all", "--sort", "-low", "--top", "1", "--columns")
+    found = json.loads(printed(capsys, *chosen, "run,interval", "--format", "json"))
+    assert found == [{"run": "good", "low": 0.51, "high": 0.89}]
+    assert "low,high\n0.51,0.89\n" in printed(capsys, *chosen, "interval", "--format", "csv")
+    assert "0.5100 to 0.8900" in printed(capsys, *chosen, "95 % interval")
+    assert "  high     low\n------  ------\n0.8900  0.5100" in printed(capsys, *chosen, "high,low")
+
+
 def test_after_its_finals_a_run_s_score_is_the_mean_over_seeds_as_its_own_leaderboard_has_it(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

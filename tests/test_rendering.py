@@ -161,6 +161,12 @@ def test_top_keeps_the_best_rows(board: list[Row], form: str) -> None:
     assert "t002" not in text
 
 
+@pytest.mark.parametrize("form", ["md", "html"])
+def test_what_is_left_out_is_said_in_markdown_and_html_too(board: list[Row], form: str) -> None:
+    assert "... and 3 more rows" in render(board, form, ABOUT, top=2)
+    assert "more rows" not in render(board, form, ABOUT)
+
+
 def test_a_table_says_how_many_rows_it_leaves_out(board: list[Row]) -> None:
     for width in (None, 100):
         assert "... and 3 more rows" in render(board, "table", ABOUT, top=2, width=width)

@@ -26,6 +26,9 @@ SHOWN = {
 """What a table calls fields of a row."""
 
 
+_INTERVAL = ("objective_low", "objective_high")
+
+
 @dataclass(frozen=True)
 class Pick:
     """A field of `Row`; `inner` is one of the metrics or of the hyperparameters in it, None stands
@@ -58,7 +61,13 @@ def pick(name: str, rows: Sequence[Row], objective: str) -> Pick:
 def picks(names: str | None, rows: Sequence[Row], objective: str) -> list[Pick]:
     """The columns of a list `a,b,c`, each once; none for None. Raises UserError."""
     parts = [] if names is None else names.split(",")
-    return list(dict.fromkeys(pick(name, rows, objective) for name in parts))
+    found = dict.fromkeys(pick(name, rows, objective) for part in parts for name in _spelt(part))
+    return list(found)
+
+
+def _spelt(name: str) -> tuple[str, ...]:
+    """The names of what one name stands for."""
+    return _INTERVAL if name.strip() == "interval" else (name,)
 
 
 def _known(rows: Sequence[Row], objective: str) -> dict[str, Pick]:
@@ -73,6 +82,7 @@ def _known(rows: Sequence[Row], objective: str) -> dict[str, Pick]:
     known |= {f"metric.{name}": Pick("metrics", name) for name in metrics}
     known |= {f"hyperparameter.{name}": Pick("hyperparameters", name) for name in parameters}
     known |= {shown: Pick(name) for name, shown in SHOWN.items()}
+    known["interval"] = Pick(_INTERVAL[0])
     kind = type(rows[0]) if rows else Row
     return known | {field.name: Pick(field.name) for field in fields(kind)}
 

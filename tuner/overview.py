@@ -220,12 +220,22 @@ def _date(entry: Entry) -> str:
 
 
 def _text(name: str) -> Callable[[Entry], str]:
-    return lambda entry: one_line(str(_or_nothing(getattr(entry, name))), 40)
+    return lambda entry: _cell(getattr(entry, name))
 
 
-def _or_nothing(value: Any) -> Any:
-    return "" if value is None else value
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return decimals(value)
+    return "" if value is None else one_line(str(value), 40)
 
+
+DATA = ("json", "csv")
+"""The forms for programs."""
+
+INTERVAL = "95 % interval"
+"""A column of texts for two fields; programs get both."""
+
+_BOUNDS = ("low", "high")
 
 COLUMNS = (
     Column("run", Head("run"), _text("run")),
@@ -235,7 +245,7 @@ COLUMNS = (
     Column("trial", Head("trial", spare=4), _text("trial")),
     Column("objective", Head("metric", spare=1), _text("objective")),
     Column("score", Head("score", True), lambda entry: decimals(entry.score)),
-    Column("low", Head("95 % interval", spare=2), lambda entry: bounds(entry.low, entry.high)),
+    Column("low", Head(INTERVAL, spare=2), lambda entry: bounds(entry.low, entry.high)),
     Column("sd", Head("± sd (seeds)", True, spare=1), lambda entry: _spread(entry)),
     Column("final", Head("final", True), lambda entry: decimals(entry.final)),
     Column(
@@ -252,9 +262,10 @@ COST = (
     Column("schedules", Head("schedules", True), lambda entry: f"{entry.schedules:.1f}"),
     Column("epochs", Head("epochs", True, 1), lambda entry: f"{entry.epochs:.1f}"),
 )
+ALL = (*COLUMNS, *COST)
 _NAMES = {
     **{field.name: field.name for field in fields(Entry)},
-    **{column.head.name: column.field for column in (*COLUMNS, *COST)},
+    **{column.head.name: column.field for column in ALL},
     "interval": "low",
 }
 
@@ -287,12 +298,19 @@ def sheet(found: Sequence[Entry], listed: Sequence[Column]) -> Sheet:
     return Sheet([column.head for column in listed], rows)
 
 
-def _chosen(names: str | None, found: Sequence[Entry]) -> list[Column]:
+def _chosen(names: str | None, found: Sequence[Entry], form: str) -> list[Column]:
     if names is None:
         return usual(found)
-    known = {column.field: column for column in (*COLUMNS, *COST)}
-    wanted = dict.fromkeys(_field(name) for name in names.split(","))
-    chosen = [known.get(name) or Column(name, Head(name), _text(name)) for name in wanted]
+    known = {column.head.name if column.field == "low" else column.field: column for column in ALL}
+    wanted: dict[str, None] = {}
+    for name in map(str.strip, names.split(",")):
+        if name in ("interval", INTERVAL):
+            wanted |= dict.fromkeys((INTERVAL,) if form not in DATA else ("low", "high"))
+        else:
+            wanted[_field(name)] = None
+    chosen = [
+        known.get(name) or Column(name, Head(name, name in _BOUNDS), _text(name)) for name in wanted
+    ]
     return [replace(column, head=replace(column.head, spare=0)) for column in chosen]
 
 
@@ -313,8 +331,8 @@ def render(
     """The overview as text that ends with a newline; `top`, `names` and `width` as for the rows of
     a run. Raises UserError for a column that there is not."""
     shown = list(found) if top is None else list(found[:top])
-    listed = _chosen(names, shown)
-    if form in ("json", "csv"):
+    listed = _chosen(names, shown, form)
+    if form in DATA:
         data = [finite(plain(entry)) for entry in shown]
         if names is not None:
             data = [{column.field: item[column.field] for column in listed} for item in data]

@@ -291,7 +291,7 @@ def render(
     if form == "html":
         return page(about.run or "leaderboard", [*head, cells, *foot])
     if form == "md":
-        return "\n\n".join([*map(escaped, head), markdown(cells)]) + "\n"
+        return "\n\n".join([*map(escaped, head), markdown(cells), *map(escaped, foot)]) + "\n"
     return "\n".join([*head, "", plain(cells), *foot]) + "\n"
 
 
