@@ -18,14 +18,15 @@ errors collection rules throttle credentials addresses disks documents connectio
 tables frames strata splits shelves runs owners swaps claims leases neighbours hyperparameters
 provenance forms settings demo tasks metrics intervals hub labels glue folders origins drafts
 sources columns custom reading checks duplicates tokens cache data tiny layers models bases
-parameters ranges spaces kinds history journal ranking finalists draws ties comparisons comparer
-leaderboard shortfall upkeep headings sheets ordering rendering views standing overview comparing
-sidebyside live progress triallog batches mailbox losses arguments training checkpoints materials
-ranks trials preemption scoring attempts bench resources preparation portrait description session
-hosts preflight study statements ledger scheduler slots crews orphans growth search retrain plain
-inputs answers predict evaluation scorecard grading counterparts cards export portable upload
-submission meter identity mirror keeping forecast probe plan outlook page endings eventfiles
-tracking trackers stages results finish pipeline logs options curves repeating dossier commands cli
+parameters ranges spaces kinds scores history journal ranking finalists draws ties comparisons
+comparer leaderboard formats shortfall upkeep headings sheets ordering cells rendering views
+standing entries overview comparing sidebyside live progress triallog batches mailbox losses
+arguments training checkpoints materials ranks trials preemption scoring attempts bench resources
+preparation portrait description session hosts preflight study statements ledger scheduler slots
+crews orphans growth search retrain plain inputs answers predict evaluation scorecard grading
+counterparts cards export portable upload submission meter identity mirror keeping forecast probe
+plan outlook page endings eventfiles tracking trackers stages results finish pipeline logs options
+curves repeating dossier commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

@@ -27,9 +27,10 @@ from tuner.cli import run_guarded
 from tuner.disks import refusal
 from tuner.errors import TunerError, Unwritable, UserError
 from tuner.export import export_model
+from tuner.formats import write_leaderboard
 from tuner.journal import Journal, read_history
 from tuner.keeping import check_room, check_room_left, kept, room_note
-from tuner.leaderboard import rows, write_leaderboard
+from tuner.leaderboard import rows
 from tuner.mailbox import Word
 from tuner.models import build_model
 from tuner.runs import Run, create_run

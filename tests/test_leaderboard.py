@@ -16,19 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial, said
+from tuner.formats import csv_text, json_text, to_frame, to_json, to_table, write_leaderboard
 from tuner.history import Direction
 from tuner.journal import Journal, read_history
-from tuner.leaderboard import (
-    Row,
-    best,
-    csv_text,
-    json_text,
-    rows,
-    to_frame,
-    to_json,
-    to_table,
-    write_leaderboard,
-)
+from tuner.leaderboard import Row, best, rows
 from tuner.runs import Run, create_run
 from tuner.upkeep import LeaderboardFiles
 

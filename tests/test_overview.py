@@ -14,10 +14,10 @@ import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial, said
 from tuner.cli import run_guarded
+from tuner.entries import entries
 from tuner.errors import UserError
 from tuner.journal import Journal
 from tuner.leases import hold
-from tuner.overview import entries
 from tuner.runs import Run
 from tuner.settings import Settings, write_run_file
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.journals import Told, journal_of
+from tuner.cells import configuration, value
 from tuner.errors import UserError
+from tuner.formats import csv_text
 from tuner.headings import Heading, duration, heading, time_left
-from tuner.leaderboard import Row, csv_text, rows
-from tuner.rendering import configuration, render, value
+from tuner.leaderboard import Row, rows
+from tuner.rendering import render
 
 LONG = "RuntimeError: [rank 0]\x1b a | b\nand then " + "x" * 300
 TRIALS = (

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tuner.entries import Entry, entry_of
 from tuner.errors import UserError
 from tuner.history import Record
 from tuner.leaderboard import Row, unranked_place
-from tuner.overview import Entry, entry_of
 from tuner.ranking import ranked_together
 from tuner.views import View
 

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tuner.cells import one_line, status
 from tuner.curves import ASCII, Marks, bar, draw
 from tuner.documents import finite
+from tuner.formats import to_json
 from tuner.headings import bounds, decimals, duration, mean_and_sd, percent
 from tuner.hyperparameters import SHORT
 from tuner.journal import DONE, Record, Score
-from tuner.leaderboard import Row, to_json
+from tuner.leaderboard import Row
 from tuner.logs import unknown_trial
-from tuner.rendering import one_line, status
 from tuner.repeating import Command, again, in_full
 from tuner.runs import Run
 from tuner.sheets import Head, Sheet, fitted, plain

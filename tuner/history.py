@@ -11,49 +11,24 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuner.hyperparameters import Configuration
+from tuner.scores import MOST, Score, failure_of, moment_of, said, score_of, shown, whole
+
+__all__ = [
+    "DONE",
+    "Direction",
+    "History",
+    "Record",
+    "Score",
+    "Session",
+    "Status",
+    "Stint",
+]
 
 Status = Literal["drawn", "running", "finished", "stopped", "failed"]
 Direction = Literal["max", "min"]
 
 DONE: tuple[Status, ...] = ("finished", "stopped", "failed")
 """The statuses that a trial never leaves again."""
-
-_NAN = math.nan
-_LARGEST = 2**53
-_MOST = 1e300
-_LATEST = 1e11
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a trial reported at one point of its schedule.
-
-    `level` is the rung (3^k; 0 for a failure), `step` of `total_steps` are optimizer steps.
-    `loss` is the mean loss on the selection rows. Seconds count over restarts. A number that the
-    trial could not give is NaN here and null in the journal.
-    """
-
-    level: int = 0
-    step: int = 0
-    total_steps: int = 0
-    objective: float = _NAN
-    loss: float = _NAN
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    train_loss: float = _NAN
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    total_seconds: float = 0.0
-    slot: str | None = None
-    effective_batch_size: int = 0
-    micro_batch_size: int = 0
-    gradient_accumulation_steps: int = 0
-    workers: int = 1
-    halvings: int = 0
-
-    @property
-    def progress(self) -> float:
-        """The share of the trial's own schedule that is done, 0 to 1."""
-        return self.step / self.total_steps if self.total_steps else 0.0
 
 
 @dataclass
@@ -182,7 +157,7 @@ class History:
         """
         name, moment = event["event"], event.get("time")
         if moment is not None:
-            moment = _moment(moment)
+            moment = moment_of(moment)
         if name == "report":
             self._reported(self.records[event["trial"]], event)
         elif name in DONE:
@@ -203,33 +178,33 @@ class History:
         elif name == "session":
             self._began(event)
         elif name == "note":
-            self.slots = _whole(event.get("slots", self.slots), "slots")
+            self.slots = whole(event.get("slots", self.slots), "slots")
             self.notes.append(str(event["text"]))
         elif name == "ended":
             self.reason = str(event["reason"])
         elif not isinstance(name, str):
-            raise TypeError(f"{_shown(name)} is no event")
+            raise TypeError(f"{shown(name)} is no event")
         if self.sessions and moment is not None:
             # A clock that was set back must not make time spent shrink.
             self.seconds = max(self.seconds, self._before + moment - self.sessions[-1].time)
         if (trial := event.get("trial")) is not None:
-            self._worked(str(trial), name, _said(event.get("slot")))
+            self._worked(str(trial), name, said(event.get("slot")))
 
     def _drawn(self, event: Mapping[str, Any]) -> None:
         trial, again = event["trial"], event.get("reseed_of")
         configuration = event["configuration"]
         if not isinstance(trial, str) or not isinstance(again, str | None):
-            raise TypeError(f"{_shown(again if isinstance(trial, str) else trial)} is no trial")
+            raise TypeError(f"{shown(again if isinstance(trial, str) else trial)} is no trial")
         if trial in self.records:
             raise ValueError(f"{trial} was drawn before")
         if not isinstance(configuration, dict):
-            raise TypeError(f"configuration is {_shown(configuration)}, no hyperparameters")
+            raise TypeError(f"configuration is {shown(configuration)}, no hyperparameters")
         for name, value in configuration.items():
             if not isinstance(value, str) and not (
-                isinstance(value, int | float) and -_MOST < value < _MOST
+                isinstance(value, int | float) and -MOST < value < MOST
             ):
-                raise TypeError(f"{name} is {_shown(value)}, neither a number nor a word")
-        number = _whole(event["number"], "number")
+                raise TypeError(f"{name} is {shown(value)}, neither a number nor a word")
+        number = whole(event["number"], "number")
         start_point = bool(event.get("start_point"))
         self.records[trial] = Record(
             trial, number, dict(configuration), start_point, reseed_of=again
@@ -247,9 +222,9 @@ class History:
                 del self._open[trial]
 
     def _began(self, event: Mapping[str, Any]) -> None:
-        planned, slots = (_whole(event[name], name) for name in ("planned", "slots"))
-        finals = (_whole(event.get(name) or 0, name) for name in ("finalists", "reseeds"))
-        moment = _moment(event["time"])
+        planned, slots = (whole(event[name], name) for name in ("planned", "slots"))
+        finals = (whole(event.get(name) or 0, name) for name in ("finalists", "reseeds"))
+        moment = moment_of(event["time"])
         began = Session(moment, planned, slots, event.get("pid"), *finals)
         self.sessions.append(began)
         self.reason, self._before, self.slots = None, self.seconds, slots
@@ -261,7 +236,7 @@ class History:
                 record.status = "drawn"
 
     def _reported(self, record: Record, event: Mapping[str, Any]) -> Score:
-        score = _score(event)
+        score = score_of(event)
         if record.scores and record.scores[-1].step >= score.step:
             record.scores = [said for said in record.scores if said.step < score.step]
         self._keep(record, event, score, "report")
@@ -269,126 +244,16 @@ class History:
 
     def _ended(self, record: Record, event: Mapping[str, Any], status: Status) -> None:
         if status == "failed":
-            self._keep(record, event, _failure(event, record.last), status)
+            self._keep(record, event, failure_of(event, record.last), status)
         else:
             self._reported(record, event)
             name, score, _ = self.results.pop()
             self.results.append((name, score, status))
-        record.status, record.error = status, _said(event.get("error"))
+        record.status, record.error = status, said(event.get("error"))
 
     def _keep(self, record: Record, event: Mapping[str, Any], score: Score, status: str) -> None:
         record.scores.append(score)
         record.slot = score.slot or record.slot
-        record.warning = _said(event.get("warning")) or record.warning
+        record.warning = said(event.get("warning")) or record.warning
         record.reported_at = event.get("time")
         self.results.append((record.name, score, status))
-
-
-def _said(value: Any) -> str | None:
-    """A text, whatever was written in its place."""
-    return value if value is None or isinstance(value, str) else str(value)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _whole(value: Any, name: str) -> int:
-    if type(value) is not int or abs(value) > _LARGEST:
-        raise TypeError(f"{name} is {_shown(value)}, not a whole number")
-    return value
-
-
-def _moment(value: Any) -> float:
-    """Unix seconds that a calendar has."""
-    if -_LATEST < _number(value, "time") < _LATEST:
-        return float(value)
-    raise ValueError(f"time is {_shown(value)}, no time of any year")
-
-
-def _number(value: Any, name: str) -> float:
-    if type(value) is not float and type(value) is not int:
-        raise TypeError(f"{name} is {_shown(value)}, not a number")
-    return float(value)
-
-
-def _finite(value: Any, name: str) -> float:
-    """A number, NaN where there is none."""
-    if value is None:
-        return _NAN
-    number = _number(value, name)
-    return number if math.isfinite(number) else _NAN
-
-
-def _score(event: Mapping[str, Any]) -> Score:
-    get = event.get
-    score = Score(
-        get("level") or 0,
-        get("step") or 0,
-        get("total_steps") or 0,
-        _finite(get("objective"), "objective"),
-        _finite(get("loss"), "loss"),
-        {name: _finite(value, name) for name, value in (get("metrics") or {}).items()},
-        _finite(get("train_loss"), "train_loss"),
-        get("train_seconds") or 0.0,
-        get("eval_seconds") or 0.0,
-        get("total_seconds") or 0.0,
-        _said(get("slot")),
-        get("effective_batch_size") or 0,
-        get("micro_batch_size") or 0,
-        get("gradient_accumulation_steps") or 0,
-        get("workers") or 1,
-        get("halvings") or 0,
-    )
-    try:  # all at once: a long journal has tens of thousands of these
-        whole = math.isfinite(
-            score.level
-            + score.step
-            + score.total_steps
-            + score.train_seconds
-            + score.eval_seconds
-            + score.total_seconds
-            + score.effective_batch_size
-            + score.micro_batch_size
-            + score.gradient_accumulation_steps
-            + score.workers
-            + score.halvings
-        )
-    except (TypeError, OverflowError):
-        whole = False
-    if not whole:
-        raise TypeError(_wrong(score))
-    return score
-
-
-def _wrong(score: Score) -> str:
-    """Which of a score's numbers is none."""
-    for name, value in vars(score).items():
-        if name in ("metrics", "slot") or (type(value) is int and abs(value) < 2**63):
-            continue
-        if type(value) is not float or math.isinf(value):
-            return f"{name} is {_shown(value)}, not a number"
-    return "its numbers are too large"
-
-
-def _failure(event: Mapping[str, Any], last: Score | None) -> Score:
-    """A failed trial's last word: no objective, and what it leaves out as in the report before."""
-    said, before = _score(event), last or Score()
-    return Score(
-        step=said.step or before.step,
-        total_steps=said.total_steps or before.total_steps,
-        loss=said.loss,
-        train_loss=said.train_loss,
-        train_seconds=said.train_seconds or before.train_seconds,
-        eval_seconds=said.eval_seconds or before.eval_seconds,
-        total_seconds=said.total_seconds or before.total_seconds,
-        slot=said.slot or before.slot,
-        effective_batch_size=said.effective_batch_size or before.effective_batch_size,
-        micro_batch_size=said.micro_batch_size or before.micro_batch_size,
-        gradient_accumulation_steps=(
-            said.gradient_accumulation_steps or before.gradient_accumulation_steps
-        ),
-        workers=said.workers if said.workers > 1 else before.workers,
-        halvings=said.halvings or before.halvings,
-    )

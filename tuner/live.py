@@ -18,11 +18,12 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from tuner.cells import configuration
 from tuner.credentials import masked
 from tuner.headings import Heading, duration, percent, time_left
 from tuner.journal import Direction, History, Record
 from tuner.leaderboard import Row, rows
-from tuner.rendering import configuration, table
+from tuner.rendering import table
 from tuner.standing import Standing, reached, standing
 
 _REFRESHES = 4

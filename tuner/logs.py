@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tuner.cells import configuration
 from tuner.errors import UserError, suggestion
 from tuner.journal import read_part
-from tuner.rendering import configuration
 from tuner.runs import Run, bring
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from tuner.errors import UserError, suggestion
+from tuner.formats import NESTED, csv_of, json_of
 from tuner.hyperparameters import SHORT
-from tuner.leaderboard import NESTED, Row, csv_of, json_of
+from tuner.leaderboard import Row
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 Item = TypeVar("Item")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tuner.cells import configuration
 from tuner.forecast import FORESEEN, Estimate, Schedule, spent
 from tuner.headings import duration
 from tuner.history import History
 from tuner.hyperparameters import REDUCTION
-from tuner.rendering import configuration
 from tuner.resources import Layout, lay_out
 
 if TYPE_CHECKING:

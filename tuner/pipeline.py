@@ -15,10 +15,11 @@ from tuner.comparisons import write_comparisons
 from tuner.drafts import Draft
 from tuner.endings import of_winner
 from tuner.errors import SearchError, UserError
+from tuner.formats import write_leaderboard
 from tuner.identity import check_same, describe, extended, plain_layout
 from tuner.journal import read_history
 from tuner.keeping import check_room, check_writable, kept, room_note
-from tuner.leaderboard import Row, best, rows, write_leaderboard
+from tuner.leaderboard import Row, best, rows
 from tuner.leases import Lease, hold
 from tuner.mirror import catch_up, mirrored, work_on
 from tuner.page.keeper import ReportPage

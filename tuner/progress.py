@@ -11,10 +11,10 @@ import time
 from types import TracebackType
 from typing import IO, Literal, Protocol, Self
 
+from tuner.cells import configuration
 from tuner.credentials import masked
 from tuner.headings import ENDS, duration, percent, time_left
 from tuner.journal import Direction, History, Record
-from tuner.rendering import configuration
 from tuner.standing import Tally
 
 Event = Literal["drawn", "taken", "report", "lost", "finished", "stopped", "failed"]

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.leaderboard import Row, best, to_frame
+from tuner.formats import to_frame
+from tuner.leaderboard import Row, best
 from tuner.runs import Run
 from tuner.shortfall import Shortfall
 

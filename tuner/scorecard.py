@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tuner.cells import one_line
 from tuner.evaluation import Evaluation, Mistake
 from tuner.intervals import LEVEL
-from tuner.rendering import one_line
 
 WIDTH = 100
 

@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tuner.cells import Column, chosen, one_line, status
+from tuner.cells import sheet as rows_sheet
 from tuner.comparing import Comparison, Merged
 from tuner.documents import finite
-from tuner.leaderboard import Row, csv_of, to_json
-from tuner.leaderboard import columns as flat_columns
+from tuner.formats import columns as flat_columns
+from tuner.formats import csv_of, to_json
+from tuner.leaderboard import Row
 from tuner.ordering import Pick, ordered, picked_json, picks, table_of
 from tuner.overview import COST, sheet, usual
 from tuner.overview import plain as plain_entry
-from tuner.rendering import Column, chosen, one_line, status
-from tuner.rendering import sheet as rows_sheet
 from tuner.sheets import Head, Sheet, escaped, fitted, markdown, page
 from tuner.sheets import plain as plain_sheet
 

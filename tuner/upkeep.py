@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from tuner.comparer import FEW, Comparer
 from tuner.comparisons import Comparisons, write_comparisons
+from tuner.formats import write_leaderboard
 from tuner.history import Direction, History, Record
-from tuner.leaderboard import rows, write_leaderboard
+from tuner.leaderboard import rows
 from tuner.runs import Run
 from tuner.throttle import Throttle
 

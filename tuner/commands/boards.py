@@ -111,8 +111,9 @@ def _overview(
     columns: str | None,
 ) -> str:
     from tuner import overview
+    from tuner.entries import entries
 
-    found = overview.ordered(overview.entries(storage, task), sort)
+    found = overview.ordered(entries(storage, task), sort)
     return overview.render(found, form, storage, top=top, names=columns, width=_width())
 
 

@@ -60,7 +60,7 @@ def _page(storage: str, which: str | None, output: Path | None) -> Path:
 
 
 def _overview(storage: str, task: str | None, output: Path | None) -> Path:
-    from tuner.overview import entries
+    from tuner.entries import entries
     from tuner.page.keeper import PAGE
     from tuner.page.overview import write_overview
     from tuner.stores import is_uri

@@ -151,9 +151,9 @@ def _conclude(result: Result) -> int:
 
 def _closing(result: Result) -> list[str]:
     """What came out, where it lies and what can be done with it."""
+    from tuner.cells import configuration
     from tuner.journal import read_history
     from tuner.outlook import comparison
-    from tuner.rendering import configuration
 
     run, best = result.run, result.best
     file = read_run_file(run)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.rendering import one_line
+from tuner.cells import one_line
 from tuner.runs import EVALUATION
 
 _TEXT = 600

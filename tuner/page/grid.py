@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tuner.cells import mean, one_line, searched, status, value
 from tuner.headings import Heading, bounds, decimals, duration
 from tuner.hyperparameters import SHORT
 from tuner.leaderboard import Row
-from tuner.rendering import mean, one_line, searched, status, value
 
 Key = float | str | None
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tuner.documents import finite, write_text
-from tuner.overview import Column, Entry, usual
+from tuner.entries import Entry
+from tuner.overview import Column, usual
 from tuner.page.grid import Field, Grid, Key, Line
 from tuner.page.html import render
 from tuner.page.keeper import PAGE, ROWS

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from tuner.cells import one_line, searched, status
 from tuner.documents import finite
 from tuner.headings import Heading, heading_lines
 from tuner.history import History, Record
@@ -20,7 +21,6 @@ from tuner.page.final import FinalModel
 from tuner.page.grid import Grid, grid
 from tuner.page.importance import Importance
 from tuner.page.verdict import Final, verdict
-from tuner.rendering import one_line, searched, status
 
 CURVES = 500
 POINTS = 2_000

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.cells import configuration
 from tuner.headings import ENDS, Heading, bounds, decimals, duration, mean_and_sd
 from tuner.history import History
 from tuner.leaderboard import Row, best
-from tuner.rendering import configuration
 
 _NAMED = 5
 
