@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuner.hyperparameters import Configuration
-from tuner.scores import MOST, Score, failure_of, moment_of, said, score_of, shown, whole
+from tuner.scores import LATEST, MOST, Score, failure_of, moment_of, said, score_of, shown, whole
 
 __all__ = [
     "DONE",
@@ -156,7 +156,7 @@ class History:
         lacks what it must say, or says it in another type; nothing of it is then taken in.
         """
         name, moment = event["event"], event.get("time")
-        if moment is not None:
+        if moment is not None and (type(moment) is not float or not 0.0 <= moment < LATEST):
             moment = moment_of(moment)
         if name == "report":
             self._reported(self.records[event["trial"]], event)
@@ -188,7 +188,7 @@ class History:
             # A clock that was set back must not make time spent shrink.
             self.seconds = max(self.seconds, self._before + moment - self.sessions[-1].time)
         if (trial := event.get("trial")) is not None:
-            self._worked(str(trial), name, said(event.get("slot")))
+            self._worked(str(trial), name, event.get("slot"))
 
     def _drawn(self, event: Mapping[str, Any]) -> None:
         trial, again = event["trial"], event.get("reseed_of")
@@ -216,7 +216,7 @@ class History:
             self._open[trial] = Stint(trial, self.seconds, self.seconds)
             self.stints.append(self._open[trial])
         elif (stint := self._open.get(trial)) is not None:
-            stint.end, stint.slot = self.seconds, slot or stint.slot
+            stint.end, stint.slot = self.seconds, said(slot) or stint.slot
             if event in DONE or event == "lost":
                 stint.ended = event
                 del self._open[trial]

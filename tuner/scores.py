@@ -13,9 +13,11 @@ from typing import Any
 MOST = 1e300
 """A hyperparameter's number is below it."""
 
+LATEST = 1e11
+"""Unix seconds that no event reaches."""
+
 _NAN = math.nan
 _LARGEST = 2**53
-_LATEST = 1e11
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def whole(value: Any, name: str) -> int:
 
 def moment_of(value: Any) -> float:
     """Unix seconds that a calendar has."""
-    if -_LATEST < _number(value, "time") < _LATEST:
+    if -LATEST < _number(value, "time") < LATEST:
         return float(value)
     raise ValueError(f"time is {shown(value)}, no time of any year")
 
@@ -81,46 +83,45 @@ def _number(value: Any, name: str) -> float:
 
 def _finite(value: Any, name: str) -> float:
     """A number, NaN where there is none."""
-    if value is None:
-        return _NAN
-    number = _number(value, name)
-    return number if math.isfinite(number) else _NAN
+    if type(value) is float:  # nearly always, and tens of thousands of times
+        return value if math.isfinite(value) else _NAN
+    return _NAN if value is None else _number(value, name)
 
 
 def score_of(event: Mapping[str, Any]) -> Score:
+    """The score that an event tells. Raises TypeError, AttributeError or OverflowError where it has
+    what is no number."""
     get = event.get
+    level, step, total_steps = get("level") or 0, get("step") or 0, get("total_steps") or 0
+    train, scoring = get("train_seconds") or 0.0, get("eval_seconds") or 0.0
+    total, workers, halvings = (
+        get("total_seconds") or 0.0,
+        get("workers") or 1,
+        get("halvings") or 0,
+    )
+    batch, micro = get("effective_batch_size") or 0, get("micro_batch_size") or 0
+    passes, slot = get("gradient_accumulation_steps") or 0, get("slot")
     score = Score(
-        get("level") or 0,
-        get("step") or 0,
-        get("total_steps") or 0,
+        level,
+        step,
+        total_steps,
         _finite(get("objective"), "objective"),
         _finite(get("loss"), "loss"),
         {name: _finite(value, name) for name, value in (get("metrics") or {}).items()},
         _finite(get("train_loss"), "train_loss"),
-        get("train_seconds") or 0.0,
-        get("eval_seconds") or 0.0,
-        get("total_seconds") or 0.0,
-        said(get("slot")),
-        get("effective_batch_size") or 0,
-        get("micro_batch_size") or 0,
-        get("gradient_accumulation_steps") or 0,
-        get("workers") or 1,
-        get("halvings") or 0,
+        train,
+        scoring,
+        total,
+        slot if type(slot) is str else said(slot),
+        batch,
+        micro,
+        passes,
+        workers,
+        halvings,
     )
-    try:  # all at once: a long journal has tens of thousands of these
-        whole = math.isfinite(
-            score.level
-            + score.step
-            + score.total_steps
-            + score.train_seconds
-            + score.eval_seconds
-            + score.total_seconds
-            + score.effective_batch_size
-            + score.micro_batch_size
-            + score.gradient_accumulation_steps
-            + score.workers
-            + score.halvings
-        )
+    try:  # all at once: a sum of what is no number is none
+        numbers = level + step + total_steps + batch + micro + passes + workers + halvings
+        whole = math.isfinite(numbers + train + scoring + total)
     except (TypeError, OverflowError):
         whole = False
     if not whole:
@@ -140,21 +141,21 @@ def _wrong(score: Score) -> str:
 
 def failure_of(event: Mapping[str, Any], last: Score | None) -> Score:
     """A failed trial's last word: no objective, and what it leaves out as in the report before."""
-    said, before = score_of(event), last or Score()
+    told, before = score_of(event), last or Score()
     return Score(
-        step=said.step or before.step,
-        total_steps=said.total_steps or before.total_steps,
-        loss=said.loss,
-        train_loss=said.train_loss,
-        train_seconds=said.train_seconds or before.train_seconds,
-        eval_seconds=said.eval_seconds or before.eval_seconds,
-        total_seconds=said.total_seconds or before.total_seconds,
-        slot=said.slot or before.slot,
-        effective_batch_size=said.effective_batch_size or before.effective_batch_size,
-        micro_batch_size=said.micro_batch_size or before.micro_batch_size,
+        step=told.step or before.step,
+        total_steps=told.total_steps or before.total_steps,
+        loss=told.loss,
+        train_loss=told.train_loss,
+        train_seconds=told.train_seconds or before.train_seconds,
+        eval_seconds=told.eval_seconds or before.eval_seconds,
+        total_seconds=told.total_seconds or before.total_seconds,
+        slot=told.slot or before.slot,
+        effective_batch_size=told.effective_batch_size or before.effective_batch_size,
+        micro_batch_size=told.micro_batch_size or before.micro_batch_size,
         gradient_accumulation_steps=(
-            said.gradient_accumulation_steps or before.gradient_accumulation_steps
+            told.gradient_accumulation_steps or before.gradient_accumulation_steps
         ),
-        workers=said.workers if said.workers > 1 else before.workers,
-        halvings=said.halvings or before.halvings,
+        workers=told.workers if told.workers > 1 else before.workers,
+        halvings=told.halvings or before.halvings,
     )
