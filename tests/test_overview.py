@@ -14,6 +14,7 @@ import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial, said
 from tuner.cli import run_guarded
+from tuner.comparisons import Comparison, Comparisons, write_comparisons
 from tuner.entries import entries
 from tuner.errors import UserError
 from tuner.journal import Journal
@@ -133,9 +134,8 @@ def test_every_run_is_a_line_by_task_and_the_best_first(
 def test_an_interval_of_a_run_has_both_its_bounds(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    of = {"t000": {"se": 0.1, "low": 0.51, "high": 0.89, "worse": None}}
-    kept = {"objective": "accuracy", "leader": "t000", "seeds": {}, "trials": of}
-    Run(storage / "good").comparisons_file.write_text(json.dumps(kept))
+    kept = Comparisons("accuracy", "t000", {}, {"t000": Comparison(0.1, 0.51, 0.89)})
+    write_comparisons(Run(storage / "good"), kept)
     chosen = ("--all", "--sort", "-low", "--top", "1", "--columns")
     found = json.loads(printed(capsys, *chosen, "run,interval", "--format", "json"))
     assert found == [{"run": "good", "low": 0.51, "high": 0.89}]
@@ -406,10 +406,8 @@ def test_a_tie_with_the_leader_of_another_run_is_none_with_the_common_one(
 ) -> None:
     for name, leader in (("a", 0.9), ("b", 0.8)):
         run = made(storage, name, trials=[Told(values=(leader,)), Told(values=(0.7,))])
-        sure = {"se": 0.1, "low": 0.5, "high": 1.0, "worse": None}
-        of = {"t000": sure, "t001": {**sure, "worse": 0.6}}
-        kept = {"objective": "accuracy", "leader": "t000", "seeds": {}, "trials": of}
-        run.comparisons_file.write_text(json.dumps(kept))
+        of = {"t000": Comparison(0.1, 0.5, 1.0), "t001": Comparison(0.1, 0.5, 1.0, 0.6, True)}
+        write_comparisons(run, Comparisons("accuracy", "t000", {}, of))
     found = json.loads(printed(capsys, "a", "b", "--format", "json"))["rows"]
     assert [(row["run"], row["trial"], row["tied"]) for row in found] == [
         ("a", "t000", False),

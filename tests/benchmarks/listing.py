@@ -29,7 +29,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.journals import Told, journal_of
-from tuner.comparisons import Comparison, Comparisons, comparisons_of, write_comparisons
+from tuner.comparer import comparisons_of
+from tuner.comparisons import Comparison, Comparisons, write_comparisons
 from tuner.history import History
 from tuner.journal import read_history
 from tuner.leaderboard import rows
@@ -71,7 +72,8 @@ def compared(history: History, draw: random.Random) -> Comparisons:
         score, error = entrant.mean, draw.uniform(0.005, 0.02)
         worse = None if entrant is entrants[0] else draw.random()
         low, high = score - 1.96 * error, score + 1.96 * error
-        of[entrant.record.name] = Comparison(error, low, high, worse)
+        tied = None if worse is None else worse < 0.95
+        of[entrant.record.name] = Comparison(error, low, high, worse, tied)
     return Comparisons("accuracy", entrants[0].record.name, {}, of)
 
 
