@@ -141,6 +141,8 @@ def test_an_interval_of_a_run_has_both_its_bounds(
     assert found == [{"run": "good", "low": 0.51, "high": 0.89}]
     assert "low,high\n0.51,0.89\n" in printed(capsys, *chosen, "interval", "--format", "csv")
     assert "0.5100 to 0.8900" in printed(capsys, *chosen, "95 % interval")
+    final = printed(capsys, *chosen, "final's interval", "--format", "csv")
+    assert final.splitlines()[0] == "final_low,final_high"
     assert "  high     low\n------  ------\n0.8900  0.5100" in printed(capsys, *chosen, "high,low")
 
 

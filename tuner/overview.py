@@ -54,9 +54,9 @@ DATA = ("json", "csv")
 """The forms for programs."""
 
 INTERVAL = "95 % interval"
-"""A column of texts for two fields; programs get both."""
-
-_BOUNDS = ("low", "high")
+FINAL_INTERVAL = "final's interval"
+_PAIRS = {INTERVAL: ("low", "high"), FINAL_INTERVAL: ("final_low", "final_high")}
+"""Columns of texts for two fields; programs get both."""
 
 COLUMNS = (
     Column("run", Head("run"), _text("run")),
@@ -71,7 +71,7 @@ COLUMNS = (
     Column("final", Head("final", True), lambda entry: decimals(entry.final)),
     Column(
         "final_low",
-        Head("final's interval", spare=3),
+        Head(FINAL_INTERVAL, spare=3),
         lambda entry: bounds(entry.final_low, entry.final_high),
     ),
     Column("done", Head("trials", True), lambda entry: f"{entry.done}/{entry.planned}"),
@@ -122,15 +122,19 @@ def sheet(found: Sequence[Entry], listed: Sequence[Column]) -> Sheet:
 def _chosen(names: str | None, found: Sequence[Entry], form: str) -> list[Column]:
     if names is None:
         return usual(found)
-    known = {column.head.name if column.field == "low" else column.field: column for column in ALL}
+    heads = {pair[0]: head for head, pair in _PAIRS.items()}
+    known = {heads.get(column.field, column.field): column for column in ALL}
     wanted: dict[str, None] = {}
     for name in map(str.strip, names.split(",")):
-        if name in ("interval", INTERVAL):
-            wanted |= dict.fromkeys((INTERVAL,) if form not in DATA else ("low", "high"))
+        head = INTERVAL if name == "interval" else name
+        if head in _PAIRS:
+            wanted |= dict.fromkeys(_PAIRS[head] if form in DATA else (head,))
         else:
             wanted[_field(name)] = None
+    bounding = [bound for pair in _PAIRS.values() for bound in pair]
     chosen = [
-        known.get(name) or Column(name, Head(name, name in _BOUNDS), _text(name)) for name in wanted
+        known.get(name) or Column(name, Head(name, name in bounding), _text(name))
+        for name in wanted
     ]
     return [replace(column, head=replace(column.head, spare=0)) for column in chosen]
 
