@@ -105,7 +105,7 @@ def apart_by_loops(draws: dict[str, np.ndarray], scores: dict[str, float]) -> se
 
     def beyond(name: str) -> float:
         gap, spread = scores[leader] - scores[name], spreads[leader, name]
-        return gap / math.sqrt(spread**2 + gap**2 / ROWS) if spread > 1e-7 else 0.0
+        return gap / math.sqrt(spread**2 + gap**2 / ROWS) if gap else 0.0
 
     while True:
         farthest = []
@@ -113,7 +113,7 @@ def apart_by_loops(draws: dict[str, np.ndarray], scores: dict[str, float]) -> se
             best = max(left, key=lambda name: centred[name][n])
             gaps = [distance(centred[best][n] - centred[name][n], best, name) for name in left]
             farthest.append(max(gaps))
-        bound = np.quantile(farthest, 0.95, method="higher") + 1e-6
+        bound = max(1.959964, np.quantile(farthest, 0.95, method="higher")) + 1e-6
         stay = [name for name in left if beyond(name) <= bound]
         if stay == left:
             return set(draws) - set(left)
@@ -185,6 +185,13 @@ def test_trials_that_are_clearly_worse_are_told_and_the_others_stay_tied() -> No
     told = list(searches(10, 50, shares))
     assert np.mean([found[5:] for found in told]) > 0.9
     assert np.mean([found[:5].any() for found in told]) < 0.10
+
+
+def test_scores_that_no_resample_moves_are_told_apart_by_how_far_they_are_apart() -> None:
+    """A Matthews of 1.0, and that of always the same answer."""
+    still = np.array([[1.0], [0.0], [1.0]], np.float32).repeat(RESAMPLES, axis=1)
+    assert apart(still, still[:, 0], ROWS).tolist() == [False, True, False]
+    assert not apart(still, still[:, 0], 3).any()
 
 
 def test_a_leader_that_is_clearly_better_is_told_from_all_others() -> None:

@@ -16,6 +16,7 @@ from tuner.identity import extended
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import Row, best, rows
 from tuner.preparation import resolve
+from tuner.ranking import settled
 from tuner.rendering import render
 from tuner.settings import Settings
 
@@ -192,3 +193,24 @@ def test_a_plan_of_more_trials_counts_without_the_runs_again(path: Path) -> None
     assert extended(Settings(task="demo", trials=6), history, 7, None, None).trials == 7
     with pytest.raises(UserError, match="--trials 5: the run has 6 trials already"):
         extended(Settings(task="demo", trials=6), history, 5, None, None)
+    # Finalists of a search that its budget ended: no trial comes before them unless asked for.
+    ended = Settings(task="demo", trials=1000, budget=60)
+    asked = {"finalists": 3, "reseeds": 2}
+    assert extended(ended, history, None, None, None, **asked).trials == 6
+    assert extended(ended, history, 8, None, None, **asked).trials == 8
+    assert extended(ended, history, None, None, None).trials == 1000
+
+
+@pytest.mark.parametrize(
+    ("finalists", "reseeds", "over"), [(3, 2, True), (2, 2, True), (2, 1, True), (4, 2, False)]
+)
+def test_means_count_as_soon_as_the_finals_that_were_asked_for_last_are_over(
+    path: Path, finalists: int, reseeds: int, over: bool
+) -> None:
+    journal_of(path, TRIALS)
+    repeated(path, *REPEATS)
+    with Journal.open(path) as journal:
+        journal.append("session", planned=6, slots=1, finalists=finalists, reseeds=reseeds)
+        history = journal.history
+    assert settled(history, "max") is over
+    assert due(history, "max", Finals(finalists, reseeds)) == ([] if over else ["t000"] * 2)

@@ -93,6 +93,7 @@ def test_a_run_that_goes_on_can_have_finalists_that_its_spent_budget_does_not_st
     assert (more.finalists, more.reseeds, more.trials, more.budget) == (3, 2, 4, None)
     kept = extended(more, spent, None, 60.0, None, finalists=0, reseeds=0)
     assert (kept.finalists, kept.reseeds, kept.budget) == (0, 0, 660)
+    assert extended(began, spent, None, None, None, finalists=0, reseeds=0).budget == 600
     with pytest.raises(UserError, match="--finalists 3: needs --reseeds, too"):
         resolve(extended(began, spent, None, None, None, finalists=3))
 

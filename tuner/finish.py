@@ -173,7 +173,7 @@ def _write(
         card=_facts(job, winner, history),
         max_length=data.max_length,
         evaluation=evaluation,
-        shortfall=_shortfall(job, history, metrics, intervals, data.validation.num_rows),
+        shortfall=shortfall_of(job, history, metrics, intervals, data.validation.num_rows),
     )
     forget(logits)
 
@@ -184,7 +184,7 @@ def keep_model(job: Job, winner: Row, history: History, scores: Mapping[str, Any
     from tuner.export import tell_again
 
     intervals = scores.get("intervals") or {}
-    found = _shortfall(job, history, scores["metrics"], intervals, scores["rows"])
+    found = shortfall_of(job, history, scores["metrics"], intervals, scores["rows"])
     preparation = job.preparation
     job.lease.check()
     tell_again(
@@ -198,19 +198,22 @@ def keep_model(job: Job, winner: Row, history: History, scores: Mapping[str, Any
     job.watcher.note(f"{winner.trial} is still the winner: its model stays")
 
 
-def _shortfall(
+def shortfall_of(
     job: Job,
     history: History,
     metrics: Mapping[str, float],
     intervals: Mapping[str, Sequence[float]],
     count: int,
 ) -> Shortfall | None:
+    """How far the final model falls short of its trial, if it does (`tuner.shortfall`). A training
+    without a search has no trial beside its model."""
     if job.preparation.plain:
         return None
     objective, direction = job.preparation.task.objective, job.preparation.direction
     found = comparisons_of(job.run, history, objective, direction)
     table = rows(history, direction, found)
-    return shortfall(table, objective, direction, metrics, intervals, count)
+    same = job.preparation.settings.select_on == "validation"
+    return shortfall(table, objective, direction, metrics, intervals, count, same_rows=same)
 
 
 def _facts(job: Job, winner: Row, history: History) -> CardFacts:

@@ -76,17 +76,19 @@ def extended(
     """The settings of a run that goes on. A plan never shrinks below what was drawn.
 
     Where it began counts for nothing: without an `address` it goes on on this machine. What else is
-    None stays as it was. More trials or finalists are a wish beyond the run's limit of time.
+    None stays as it was. More trials or finalists are a wish beyond the run's limit of time; with
+    finalists alone no more trials are drawn before them.
     """
-    planned, drawn = trials or max(settings.trials, history.planned), searched(history)
+    drawn, finals = searched(history), bool(finalists or reseeds)
+    open_ended = max(settings.trials, history.planned)
+    planned = trials or (drawn if finals and drawn else open_ended)
     if planned < drawn:
         raise UserError(
             f"--trials {planned}: the run has {drawn} trials already; pass a larger number, or "
             "leave it out"
         )
     # What is written counts over all sessions, so that it can be read again by the next one.
-    more = (trials, finalists, reseeds)
-    limit = settings.budget if more == (None,) * len(more) else None
+    limit = None if trials or finals else settings.budget
     if budget is not None:
         limit = history.seconds + budget
     changes: dict[str, Any] = {"trials": planned, "budget": limit, "address": address}

@@ -93,7 +93,7 @@ def _placed(history: History, direction: Direction) -> list[tuple[tuple[float, .
     ]
     sign = -1.0 if direction == "max" else 1.0
 
-    over = settled(entrants, history)
+    over = settled(history, direction)
 
     def place(entrant: Entrant) -> tuple[float, ...]:
         if over and entrant.repeats:
@@ -105,16 +105,18 @@ def _placed(history: History, direction: Direction) -> list[tuple[tuple[float, .
     return sorted(((place(entrant), entrant) for entrant in entrants), key=lambda it: it[0])
 
 
-def settled(entrants: Sequence[Entrant], history: History) -> bool:
-    """Whether the finalists can be compared by their means: all that were to run again have begun
-    all of their runs, and each of these has ended, also by a failure."""
-    finalists = [entrant for entrant in entrants if entrant.repeats]
-    wanted = max((session.finalists for session in history.sessions), default=0)
-    runs = max((session.reseeds for session in history.sessions), default=0)
-    return len(finalists) >= min(wanted, len(entrants)) and all(
-        len(entrant.repeats) >= runs and all(record.done for record in entrant.repeats)
-        for entrant in finalists
-    )
+def settled(history: History, direction: Direction) -> bool:
+    """Whether the finalists can be compared by their means: all that the newest session with finals
+    was to run again have begun all of their runs, and each run under another seed has ended, also
+    by a failure."""
+    again = repeats(list(history.records.values()))
+    if not all(record.done for runs in again.values() for record in runs):
+        return False
+    asked = [session for session in history.sessions if session.finalists and session.reseeds]
+    if not asked:
+        return True
+    finalists = by_own_score(history, direction)[: asked[-1].finalists]
+    return all(len(again.get(record.name, ())) >= asked[-1].reseeds for record in finalists)
 
 
 def by_own_score(history: History, direction: Direction) -> list[Record]:

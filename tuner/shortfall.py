@@ -27,6 +27,7 @@ class Shortfall:
     expected: float
     score: float
     bound: float
+    seeds: int = 1
 
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
@@ -41,7 +42,7 @@ class Shortfall:
             f"{self.expected:.4f}: {abs(self.score - self.expected):.4f} worse, and rows alone "
             f"explain {self.bound:.4f}; its configuration may not suit more rows, or its seed be a "
             f"bad one: {others if runner_up else ''}run the best again under other seeds: "
-            f"tuner resume {run} --finalists 3 --reseeds 2"
+            f"tuner resume {run} --finalists 3 --reseeds {self.seeds + 1}"
         )
 
 
@@ -52,10 +53,13 @@ def shortfall(
     metrics: Mapping[str, Any],
     intervals: Mapping[str, Sequence[float]],
     count: int = 0,
+    *,
+    same_rows: bool = False,
 ) -> Shortfall | None:
     """How far the model of the first of `rows` falls short, from its final `metrics` on `count`
-    rows and their 95 % `intervals`; None where it does not, or how sure either score is is not
-    known. Of an accuracy the count tells that as well.
+    rows and their 95 % `intervals`; None where it does not, where how sure either score is is not
+    known, and where trials were scored on the `same_rows`: nothing here knows how alike two models
+    answer these. Of an accuracy the count tells how sure it is as well.
 
     The two scores are of different rows: the error of their difference is the root of the sum of
     their squared errors and, of a mean over seeds, of the spread between seeds, since the final
@@ -64,7 +68,7 @@ def shortfall(
     """
     winner = rows[0] if rows else None
     value = metrics.get(metric)
-    if winner is None or winner.objective_se is None or value is None:
+    if same_rows or winner is None or winner.objective_se is None or value is None:
         return None
     final = _error(metric, value, intervals.get(metric), count)
     if final is None:
@@ -80,7 +84,8 @@ def shortfall(
     sign = 1.0 if direction == "max" else -1.0
     if not sign * (expected - value) > bound:
         return None
-    return Shortfall(metric, winner.trial, float(expected), float(value), bound)
+    seeds = max(1, winner.seeds)
+    return Shortfall(metric, winner.trial, float(expected), float(value), bound, seeds)
 
 
 def _error(metric: str, value: float, bounds: Sequence[float] | None, count: int) -> float | None:

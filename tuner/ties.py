@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def apart(draws: Array, scores: Array, rows: int, leader: int = 0) -> Array:
     centred = draws - draws.mean(axis=1, keepdims=True, dtype=np.float64).astype(draws.dtype)
     spread = np.std(centred - centred[leader], axis=1, ddof=1, dtype=np.float64)
     ahead = np.asarray(scores[leader] - scores, np.float64)
-    distance = _ratio(ahead, np.where(spread > _NOTHING, np.hypot(spread, ahead / rows**0.5), 0.0))
+    distance = _ratio(ahead, np.hypot(spread, ahead / rows**0.5))
     left = np.arange(len(ahead))
     while True:
         bound = _ROUNDING * _bound(centred[left])
@@ -54,7 +55,8 @@ def apart(draws: Array, scores: Array, rows: int, leader: int = 0) -> Array:
 
 
 def _bound(centred: Array) -> float:
-    """How far the last of equal trials is behind their leader, at most, in `LEVEL` of resamples."""
+    """How far the last of equal trials is behind their leader, at most, in `LEVEL` of resamples;
+    not less than a normal difference of two, as where no resample differs from another."""
     trials, resamples = centred.shape
     if trials < 2:
         return math.inf
@@ -69,14 +71,16 @@ def _bound(centred: Array) -> float:
         here = np.flatnonzero(which == number)
         behind = centred[leader, here] - centred[:, here]
         farthest[here] = _ratio(behind, spread[number][:, None]).max(axis=0)
-    return float(np.quantile(farthest, LEVEL, method="higher"))
+    return max(_TWO, float(np.quantile(farthest, LEVEL, method="higher")))
 
 
 def _ratio(above: Array, below: Array) -> Array:
-    """`above / below`; 0 where trials do not differ on any resample, but for rounding."""
+    """`above / below`; 0 where trials do not differ, but for rounding."""
     above, below = np.broadcast_arrays(above, below)
     return np.divide(above, below, out=np.zeros(above.shape), where=below > _NOTHING)
 
+
+_TWO = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 _NOTHING = 1e-7
 """A standard error below this is rounding of single precision."""

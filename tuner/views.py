@@ -21,7 +21,7 @@ from tuner.headings import Heading, heading
 from tuner.journal import Direction, History, read_part
 from tuner.leaderboard import Row, best, rows
 from tuner.leases import is_held
-from tuner.ranking import ranked, settled
+from tuner.ranking import settled
 from tuner.runs import SCORES, Run, bring
 from tuner.settings import TRAINING, RunFile, Settings, read_run_file
 from tuner.shortfall import runner_up, shortfall
@@ -59,7 +59,7 @@ class View:
     @cached_property
     def by_means(self) -> bool:
         """Whether what ran under several seeds is ranked by its means: its finals are settled."""
-        return settled(ranked(self.history, self.direction), self.history)
+        return settled(self.history, self.direction)
 
     @cached_property
     def scores(self) -> dict[str, Any] | None:
