@@ -34,6 +34,7 @@ from tuner.intervals import RESAMPLES, counts
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import Row, rows
 from tuner.leases import hold
+from tuner.ranking import ranked
 from tuner.runs import Run, find_run
 from tuner.settings import Settings, write_run_file
 from tuner.ties import apart
@@ -278,6 +279,8 @@ def test_a_file_of_anything_else_is_damaged_or_does_not_fit(logits: list[object]
         ("seeds", []),
         ("unread", {"t000": "many"}),
         ("unread", None),
+        ("undrawn", None),
+        ("undrawn", [3]),
         ("trials", ["t000"]),
         ("trials", {"t000": None}),
         ("trials", {"t000": {"se": "0.1", "low": 0.1, "high": 0.2, "worse": None, "tied": None}}),
@@ -439,6 +442,46 @@ def test_of_many_trials_a_reader_compares_the_best_and_the_others_stay_as_they_w
     assert kept_comparisons(run, "accuracy") == again
 
 
+def test_a_driver_compares_the_trials_that_a_reader_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path)
+    history, whole = read_history(run.journal_file), found(run)
+    older = json.loads(run.comparisons_file.read_text())
+    write_comparisons(run, replace(whole, leader="t003"))  # as before t000 had finished
+    monkeypatch.setattr(comparer, "FEW", 2)
+    cut = found(run)
+    assert cut.undrawn == {"t001", "t002", "t003"}
+    assert {cut.of[name].tied for name in cut.undrawn} == {None}
+    assert kept_comparisons(run, "accuracy") == cut
+    entrants = ranked(history, "max")
+    assert (cut.covers(entrants, 2), cut.covers(entrants)) == (True, False)
+    assert comparisons_of(run, history, "accuracy", "max", fetch=True) == whole
+    # A file without them may be such a one.
+    del older["undrawn"]
+    run.comparisons_file.write_text(json.dumps(older))
+    assert not kept_comparisons(run, "accuracy").covers(entrants)
+    assert found(run).of == whole.of
+
+
+def test_what_was_known_of_trials_stays_where_their_predictions_are_gone(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    history, whole = read_history(run.journal_file), found(run)
+    folder = run.predictions_folder
+    (folder / "t002.parquet").unlink()
+    (folder / "t003.parquet").write_bytes(b"other")
+    some = Comparer(run, "accuracy", "max").update(history)
+    assert some.unread == {"t002": 0, "t003": 5}
+    assert some.of.keys() == {"t000", "t001", "t002", "t004"}
+    assert some.of["t002"] == whole.alone.of["t002"], "the others were compared without it"
+    shutil.rmtree(folder)
+    none = Comparer(run, "accuracy", "max").update(history)
+    assert none == replace(whole, unread=dict.fromkeys(TRIALS, 0))
+    assert none.covers(ranked(history, "max"))
+    write_comparisons(run, replace(whole, leader="t003"))
+    assert Comparer(run, "accuracy", "max").update(history).of == whole.alone.of
+
+
 def test_where_nothing_can_be_written_a_reader_says_the_same(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     run.comparisons_file.mkdir()  # as root, nothing else cannot be written
@@ -486,7 +529,8 @@ def test_thousands_of_trials_are_read_in_parts_and_a_driver_may_stop_between_the
     whole = driver.update(history)
     assert whole == found(run)
     # A driver that is interrupted before it has drawn for all leaves the rest as it was.
-    assert Comparer(run, "accuracy", "max").update(history, most=2) == whole
+    left = Comparer(run, "accuracy", "max").update(history, most=2)
+    assert left == replace(whole, undrawn=frozenset({"t001", "t002", "t003"}))
 
 
 def test_what_goes_wrong_in_comparing_ends_no_search_and_is_said_once(tmp_path: Path) -> None:

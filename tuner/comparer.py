@@ -10,7 +10,14 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tuner.comparisons import Comparisons, compare, kept_comparisons, names_of, write_comparisons
+from tuner.comparisons import (
+    Comparison,
+    Comparisons,
+    compare,
+    kept_comparisons,
+    names_of,
+    write_comparisons,
+)
 from tuner.connections import at_once
 from tuner.errors import TunerError
 from tuner.history import Direction, History
@@ -113,14 +120,26 @@ class Comparer:
                     break
                 self._read(fresh[start : start + _SLICE])
             found = compare(entrants, self._draws, self._objective, self._direction)
-            kept = self._kept if self._kept.holds(entrants) else self._kept.alone
-            known = {n: one for n, one in kept.of.items() if n not in self._unread}
-            lacking = {n: size for n, size in kept.unread.items() if n not in found.of}
-            return replace(found, of={**known, **found.of}, unread=lacking | self._unread)
+            known = self._known(self._kept.holds(entrants), bool(found.of))
+            lacking = {n: size for n, size in self._kept.unread.items() if n not in found.of}
+            unread = lacking | self._unread
+            undrawn = frozenset(known.keys() - found.of.keys() - unread.keys())
+            return replace(found, of={**known, **found.of}, unread=unread, undrawn=undrawn)
         except Exception as error:
             kind = "" if isinstance(error, TunerError) else f"{type(error).__name__}: "
             said = " ".join(f"{kind}{error}".split())
             return Comparisons(self._objective, trouble=f"trials cannot be compared: {said}")
+
+    def _known(self, holds: bool, drawn: bool) -> dict[str, Comparison]:
+        """What the run kept of trials, save those whose predictions are there and cannot be used.
+
+        It is what each says by itself where what was kept no longer `holds`, and also where its
+        predictions are gone and others were `drawn` for: these were compared without it.
+        """
+        kept, alone = self._kept.of, self._kept.alone.of
+        gone = {name for name, size in self._unread.items() if not size}
+        usable = (name for name in kept if name in gone or name not in self._unread)
+        return {n: alone[n] if not holds or (drawn and n in gone) else kept[n] for n in usable}
 
     def _is_news(self, name: str, again: bool) -> bool:
         if name in self._draws or name not in self._unread:

@@ -53,7 +53,8 @@ class Comparisons:
     `leader` is what `worse` and `tied` are about, and `seeds` names, for each configuration that
     ran under several seeds, the trials that count: where either has changed, these two say nothing.
     `unread` are the trials whose predictions were missing or cannot be used, with the size in bytes
-    of what was there. `trouble` is what went wrong, in a line.
+    of what was there. `undrawn` are those that were left out when `worse` and `tied` were decided
+    last: what is said of them is from before. `trouble` is what went wrong, in a line.
     """
 
     objective: str
@@ -61,6 +62,7 @@ class Comparisons:
     seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     of: Mapping[str, Comparison] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    undrawn: frozenset[str] = frozenset()
     trouble: str | None = field(default=None, compare=False)
 
     def holds(self, entrants: Sequence[Entrant]) -> bool:
@@ -75,8 +77,9 @@ class Comparisons:
 
     def covers(self, entrants: Sequence[Entrant], most: int | None = None) -> bool:
         """Whether nothing new can be said of the best `most` (None: all) of these, best first."""
+        said = (self.of.keys() | self.unread.keys()) - self.undrawn
         names = (name for entrant in entrants[:most] for name in names_of(entrant))
-        return self.holds(entrants) and all(n in self.of or n in self.unread for n in names)
+        return self.holds(entrants) and all(name in said for name in names)
 
 
 def compare(
@@ -167,7 +170,8 @@ def write_comparisons(run: Run, found: Comparisons) -> None:
     """Write comparisons.json, whole or not at all. Raises OSError."""
     lines = ",\n  ".join(f"{json.dumps(n)}: {json.dumps(asdict(t))}" for n, t in found.of.items())
     names = ("objective", "leader", "seeds", "unread")
-    head = json.dumps({name: getattr(found, name) for name in names}).removesuffix("}")
+    said = {**{name: getattr(found, name) for name in names}, "undrawn": sorted(found.undrawn)}
+    head = json.dumps(said).removesuffix("}")
     documents.write_text(run.comparisons_file, f'{head},\n "trials": {{\n  {lines}\n }}}}\n')
 
 
@@ -181,12 +185,15 @@ def kept_comparisons(run: Run, objective: str) -> Comparisons:
         said = json.loads(run.comparisons_file.read_bytes())
         if said["objective"] != objective or "unread" not in said:
             return empty
+        # An older tuner did not say which they are.
+        undrawn = _is(list, said.get("undrawn", list(said["trials"])))
         return Comparisons(
             objective,
             None if said["leader"] is None else _is(str, said["leader"]),
             {n: tuple(_is(str, one) for one in _is(list, g)) for n, g in said["seeds"].items()},
             {name: _comparison(one) for name, one in said["trials"].items()},
             {name: _is(int, size) for name, size in said["unread"].items()},
+            frozenset(_is(str, name) for name in undrawn),
         )
     except (OSError, TunerError):
         return empty
