@@ -115,7 +115,7 @@ class Settings(BaseModel):
     objective: Text | None = None
     """One of the task's metrics; None: the task's own choice."""
     scheduler: Literal["asha", "none"] = "asha"
-    rungs: Annotated[Count, Field(ge=1, le=6)] = 3
+    rungs: Annotated[Count, Field(ge=1, le=6)] = 2
     finalists: Annotated[Count, Field(ge=0, le=1000)] = 0
     """So many of the best configurations run again under other seeds; 0: none."""
     reseeds: Annotated[Count, Field(ge=0, le=1000)] = 0

@@ -1,7 +1,7 @@
 """What a search's defaults are worth: policies played many times over the pool of real trials.
 
     python tests/benchmarks/replay.py [--resamplings 1000] [--budget 8] [--pool FILE]
-        [finalists] [axis] [told]
+        [--task stsb] [finalists] [axis] [told]
 
 `pool.py` trained every configuration of the pool to its end under several seeds, and wrote down
 what a search would have seen on the way. A resampling sets one seed of every configuration aside,
@@ -21,7 +21,8 @@ run on.
   which share of the resamplings it was better and worse.
 
 `finalists` compares K finalists under R new seeds each with more trials instead; `axis` ASHA's
-rungs on the share of a trial's own schedule with rungs at whole epochs, and with no stopping;
+rungs on the share of a trial's own schedule, from a ninth or from a third of it, with rungs at
+whole epochs, and with no stopping;
 `told` what Optuna hears of a stopped trial: that it was pruned, with its values at the rungs, or,
 as Ray's OptunaSearch has it, that it is complete with its last score. There the nearest
 configuration of the pool answers for what TPE draws.
@@ -54,7 +55,9 @@ POOL = Path(__file__).with_name("pool.parquet")
 SPACE = "small-models"
 RUNGS = 3
 
-Axis = Literal["fraction", "epochs", "none"]
+Axis = Literal["fraction", "thirds", "epochs", "none"]
+"""Rungs at 1/9, 1/3 and all of a trial's own schedule; at 1/3 and all; at whole epochs; at the end.
+"""
 SLOTS = 2
 STARTUP = 10
 
@@ -106,6 +109,7 @@ class PoolTrial:
             {name: row[name] for name in (LEARNING_RATE, EPOCHS, BATCH)},
             {
                 "fraction": tuple(point(r.level, r.step) for r in rungs(total, RUNGS)),
+                "thirds": tuple(point(r.level, r.step) for r in rungs(total, RUNGS - 1)),
                 "epochs": tuple(whole),
                 "none": (end,),
             },
@@ -207,7 +211,8 @@ def play(
 ) -> Played:
     """Run trials from `source` on two slots until `budget` rows are spent; `told` hears of each
     that ends: its points so far, and whether it finished."""
-    judge = Judge(RUNGS, pool.direction, asha=axis != "none")
+    count = RUNGS - 1 if axis == "thirds" else RUNGS
+    judge = Judge(count, pool.direction, asha=axis != "none")
     played = Played()
     running: list[tuple[float, int, int, PoolTrial]] = []
     planned = 0.0
@@ -387,6 +392,7 @@ TABLES: dict[str, dict[str, Policy]] = {
     },
     "axis": {
         "ASHA, share of the schedule": lambda *given: on_axis(*given, "fraction"),
+        "ASHA, share, from a third": lambda *given: on_axis(*given, "thirds"),
         "ASHA, epochs": lambda *given: on_axis(*given, "epochs"),
         "no stopping": lambda *given: on_axis(*given, "none"),
     },
@@ -448,9 +454,12 @@ def main() -> None:
     parser.add_argument("--resamplings", type=int, default=1000)
     parser.add_argument("--budget", type=float, default=8, help="in schedules")
     parser.add_argument("--pool", type=Path, default=POOL)
+    parser.add_argument("--task", help="one of the pool's; all, if left out")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for pool in read_pools(args.pool):
+        if args.task not in (None, pool.task):
+            continue
         best, worst = max(pool.finals), min(pool.finals)
         print(
             f"{pool.task}: {len(pool.trials)} configurations, "
