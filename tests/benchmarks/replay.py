@@ -20,12 +20,12 @@ run on.
 - **against**: final less that of the table's first policy in the same resampling: the mean, and in
   which share of the resamplings it was better and worse.
 
-`finalists` compares K finalists under R new seeds each with more trials instead; `axis` ASHA's
-rungs on the share of a trial's own schedule, from a ninth or from a third of it, with rungs at
-whole epochs, and with no stopping;
-`told` what Optuna hears of a stopped trial: that it was pruned, with its values at the rungs, or,
-as Ray's OptunaSearch has it, that it is complete with its last score. There the nearest
-configuration of the pool answers for what TPE draws.
+`axis` compares ASHA's rungs on the share of a trial's own schedule, from a third or from a ninth of
+it, with rungs at whole epochs, and with no stopping. The others play searches with the default
+rungs: `finalists` compares K finalists under R new seeds each with more trials instead; `told` what
+Optuna hears of a stopped trial: that it was pruned, with its values at the rungs, or, as Ray's
+OptunaSearch has it, that it is complete with its last score. There the nearest configuration of the
+pool answers for what TPE draws.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ RUNGS = 3
 Axis = Literal["fraction", "thirds", "epochs", "none"]
 """Rungs at 1/9, 1/3 and all of a trial's own schedule; at 1/3 and all; at whole epochs; at the end.
 """
+AXIS: Axis = "thirds"
+"""The product's default: `--rungs 2`."""
+
 SLOTS = 2
 STARTUP = 10
 
@@ -292,7 +295,7 @@ def with_finalists(
     """A search by ASHA, whose `keep` best then run under `seeds` new seeds; all for `budget`.
     `own`: the first score counts in the mean."""
     reserved = keep * seeds * pool.schedule
-    played = play(pool, stream(pool, rng).__next__, "fraction", budget - reserved)
+    played = play(pool, stream(pool, rng).__next__, AXIS, budget - reserved)
     finalists = best_of(pool, played.finished)
     if not keep:
         first = finalists[0]
@@ -353,7 +356,7 @@ def told_optuna(
             drawn.report(point.objective, point.level)
         study.tell(drawn, state=optuna.trial.TrialState.PRUNED)
 
-    played = play(pool, source, "fraction", budget, told)
+    played = play(pool, source, AXIS, budget, told)
     first = best_of(pool, played.finished)[0]
     return concluded(pool, played, first.configuration, first.objective, 0.0)
 
@@ -391,8 +394,8 @@ TABLES: dict[str, dict[str, Policy]] = {
         "3 finalists, 1 new seed, which alone counts": _finalists(3, 1, own=False),
     },
     "axis": {
-        "ASHA, share of the schedule": lambda *given: on_axis(*given, "fraction"),
         "ASHA, share, from a third": lambda *given: on_axis(*given, "thirds"),
+        "ASHA, share, from a ninth": lambda *given: on_axis(*given, "fraction"),
         "ASHA, epochs": lambda *given: on_axis(*given, "epochs"),
         "no stopping": lambda *given: on_axis(*given, "none"),
     },
