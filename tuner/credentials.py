@@ -13,8 +13,14 @@ _SECRET_NAME = re.compile(r"(KEY|KEY_ID|TOKEN|PASSWORD|PASSWD|SECRET|PAT)$", re.
 _LEAST = 6
 """What the environment names that is shorter is no secret: masked, it would tear texts apart."""
 
-_URI = re.compile(r"(?<=://)(?:[^/@\s]{0,300}|[^/:@\s]{1,100}:(?!\d+/)[^@\s]{0,200})@")
-# A secret key of AWS may hold slashes; what begins as a port does not.
+_URI = re.compile(
+    r"(?<=://)(?:"
+    r"[^/\s\"']{0,300}@"  # a password may hold an @
+    r"|[^/:@\s\"']{1,100}:(?!//|\d+[/\"',])[^@\s]{0,300}@"
+    r")+"
+)
+# A secret key of AWS may hold slashes; what begins as a port does not. Repeated, so that what is
+# left is not taken for a user the next time.
 
 _SHAPES = re.compile(
     r"\b(?:"
@@ -24,7 +30,7 @@ _SHAPES = re.compile(
     r"|AIza[\w-]{35}|ya29\.[\w-]{20,}"  # Google
     r"|dapi[0-9a-f]{32}"  # Databricks, where MLflow may be
     r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|sk-[\w-]{20,}"
-    r")"
+    r")+"
 )
 _NAMED = (
     # Of W&B's older keys nothing but what stands before them tells them from a commit.
@@ -32,7 +38,7 @@ _NAMED = (
     re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?\w+\s+)[^\s\"',]+", re.IGNORECASE),
     re.compile(r"(\bbearer\s+)[\w+/=.~-]{16,}", re.IGNORECASE),
     re.compile(
-        r"((?:password|passwd|secret|(?:api|access|private)[_-]?key(?:[_-]?id)?)"
+        r"((?:password|passwd|secret|(?:api|access|account|private|secret)[ _-]?key(?:[_-]?id)?)"
         r"[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;)}\]]{6,}",
         re.IGNORECASE,
     ),
@@ -60,6 +66,13 @@ def masked(text: str, *secrets: str) -> str:
     known = {value for value in (*secrets, *named) if len(value) >= _LEAST}
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
+    # What is masked may bring what follows it close enough to its name to be masked, too.
+    while (once := _without_shapes(text)) != text:
+        text = once
+    return text
+
+
+def _without_shapes(text: str) -> str:
     text = _SHAPES.sub(MASK, without_credentials(text))
     for pattern in _NAMED:
         text = pattern.sub(rf"\1{MASK}", text)
