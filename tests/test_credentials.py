@@ -44,6 +44,8 @@ TEXTS = {
     f"DefaultEndpointsProtocol=https;AccountKey={AWS_SECRET}==;EndpointSuffix=x": AWS_SECRET,
     f"Secret key: {AWS_SECRET}": AWS_SECRET,
     "Authorization: Basic dXNlcjpwYXNz": "dXNlcjpwYXNz",
+    f"Authorization: ApiKey {WANDB}": WANDB,
+    "password: required1": "required1",
     "headers={'authorization': 'Bearer abcdef0123456789abcd'}": "abcdef0123456789abcd",
     "login failed: password='correct-horse'": "correct-horse",
 }
@@ -65,6 +67,9 @@ def test_a_secret_is_masked_and_what_surrounds_it_is_not(text: str, secret: str)
         "pad_token: [PAD], eos_token=</s>, token: internationalisation",
         "KeyError: 'hf_dataset_name_of_some_length'",
         "http://host:80/a:b@c and someone@example.org",
+        "401: authorization: failed because the server said no",
+        "password: required but not given",
+        "secret key: missing",
         "the loss became nan at step 30 of 90",
         "s3://bucket/runs/rte-20261120-101500: no such key",
     ],
@@ -77,7 +82,13 @@ def test_what_the_environment_calls_a_secret_is_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MY_SERVICE_TOKEN", "plain words")
     monkeypatch.setenv("MY_LONGER_KEY", "plain words and more")
     monkeypatch.setenv("OTHER_KEY", "abc")
+    monkeypatch.setenv("S3_KEY", "models")
+    monkeypatch.setenv("MONKEY", "accuracy")
+    monkeypatch.setenv("COMPAT", "transformers")
+    monkeypatch.setenv("KEY", "the key itself")
     assert masked("it is plain words and more, plain words, abc") == "it is …, …, abc"
+    kept = "the accuracy of models with transformers"
+    assert masked(f"{kept}: the key itself") == f"{kept}: …"
     assert masked("it is given", "given ") == "it is given"
     assert masked("it is so given", "so given") == "it is …"
 

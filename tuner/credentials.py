@@ -9,9 +9,19 @@ import re
 
 MASK = "…"
 
-_SECRET_NAME = re.compile(r"(KEY|KEY_ID|TOKEN|PASSWORD|PASSWD|SECRET|PAT)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"((^|_|API|ACCESS|ACCOUNT)KEY|_KEY_ID|TOKEN|PASSWORD|PASSWD|SECRET|(^|_)PAT)$", re.IGNORECASE
+)
 _LEAST = 6
-"""What the environment names that is shorter is no secret: masked, it would tear texts apart."""
+_LEAST_NAMED = 8
+"""What is given, or what the environment names, that is shorter is no secret: masked, it would tear
+texts apart."""
+
+_PROSE = (
+    r"(?!(?:absent|cannot|denied|expected|expired|forbidden|incorrect|invalid|mandatory|mismatch|"
+    r"missing|needed|refused|rejected|required|should|unknown|unset|wrong)(?![^\s\"'&,;.)}\]]))"
+)
+"""What follows is none of the words with which a message goes on after naming a secret."""
 
 _URI = re.compile(
     r"(?<=://)(?:"
@@ -35,11 +45,18 @@ _SHAPES = re.compile(
 _NAMED = (
     # Of W&B's older keys nothing but what stands before them tells them from a commit.
     re.compile(r"((?:wandb|api[ _-]?key|netrc)[^\n]{0,40}?\b)[0-9a-f]{40}\b", re.IGNORECASE),
-    re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?\w+\s+)[^\s\"',]+", re.IGNORECASE),
+    re.compile(
+        r"(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)\s+)[^\s\"',]+",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(authorization[\"']?\s*[:=]\s*[\"']?\w+\s+)(?=[\w.+/-]*\d)[\w.+/-]{16,}=*",
+        re.IGNORECASE,
+    ),
     re.compile(r"(\bbearer\s+)[\w+/=.~-]{16,}", re.IGNORECASE),
     re.compile(
         r"((?:password|passwd|secret|(?:api|access|account|private|secret)[ _-]?key(?:[_-]?id)?)"
-        r"[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;)}\]]{6,}",
+        rf"[\"']?\s*[=:]\s*[\"']?){_PROSE}[^\s\"'&,;)}}\]]{{6,}}",
         re.IGNORECASE,
     ),
     re.compile(r"(token[\"']?\s*[=:]\s*[\"']?)(?=[\w.+/-]*\d)[\w.+/-]{16,}=*", re.IGNORECASE),
@@ -60,10 +77,12 @@ def without_credentials(uri: str) -> str:
 def masked(text: str, *secrets: str) -> str:
     """`text` without what is secret in it: the `secrets` given, what variables of the environment
     hold whose names say so (`…_KEY`, `…_TOKEN`, …), users and passwords in URIs, and whatever has
-    the shape of a token of Hugging Face, Weights & Biases, AWS and the like. Of a text without
-    secrets nothing is changed; masked again, it stays the same."""
+    the shape of a token of Hugging Face, Weights & Biases, AWS and the like, or stands where a
+    message names one. Now and then that is a word that is no secret. Masked again, it stays the
+    same."""
     named = (value for name, value in os.environ.items() if _SECRET_NAME.search(name))
-    known = {value for value in (*secrets, *named) if len(value) >= _LEAST}
+    known = {value for value in secrets if len(value) >= _LEAST}
+    known |= {value for value in named if len(value) >= _LEAST_NAMED}
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
     # What is masked may bring what follows it close enough to its name to be masked, too.
