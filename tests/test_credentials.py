@@ -30,14 +30,22 @@ TEXTS = {
     f"HTTPError: https://user:{HF}@hub.example/x": HF,
     f"wandb: ERROR API key {WANDB} is not valid": WANDB,
     f"WANDB_API_KEY={WANDB}": WANDB,
+    f"wandb: neither {WANDB} nor {WANDB}": WANDB,
     f"no such user for {WANDB_NEW}": WANDB_NEW,
+    f"no such key: {AWS_ID}{AWS_ID}": AWS_ID,
     f"InvalidAccessKeyId: {AWS_ID} does not exist": AWS_ID,
     f"aws_secret_access_key = {AWS_SECRET}": AWS_SECRET,
     f"{{'aws_session_token': '{SESSION}', 'region': 'x'}}": SESSION,
     f"GET https://b.s3.amazonaws.com/k?X-Amz-Signature={WANDB}&X-Amz-Expires=60": WANDB,
     f"s3://{AWS_ID}:{AWS_SECRET}@bucket/runs": AWS_SECRET,
     "postgresql://mlflow:hunter2@db.example:5432/mlflow refuses": "hunter2",
+    "mysql+pymysql://u:p@ss-w0rd@host:3306/db refuses": "ss-w0rd",
+    "mysql://u:it's@host/db refuses": "it's",
+    f"DefaultEndpointsProtocol=https;AccountKey={AWS_SECRET}==;EndpointSuffix=x": AWS_SECRET,
+    f"Secret key: {AWS_SECRET}": AWS_SECRET,
     "Authorization: Basic dXNlcjpwYXNz": "dXNlcjpwYXNz",
+    f"Authorization: ApiKey {WANDB}": WANDB,
+    "password: required1": "required1",
     "headers={'authorization': 'Bearer abcdef0123456789abcd'}": "abcdef0123456789abcd",
     "login failed: password='correct-horse'": "correct-horse",
 }
@@ -59,6 +67,9 @@ def test_a_secret_is_masked_and_what_surrounds_it_is_not(text: str, secret: str)
         "pad_token: [PAD], eos_token=</s>, token: internationalisation",
         "KeyError: 'hf_dataset_name_of_some_length'",
         "http://host:80/a:b@c and someone@example.org",
+        "401: authorization: failed because the server said no",
+        "password: required but not given",
+        "secret key: missing",
         "the loss became nan at step 30 of 90",
         "s3://bucket/runs/rte-20261120-101500: no such key",
     ],
@@ -71,21 +82,42 @@ def test_what_the_environment_calls_a_secret_is_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MY_SERVICE_TOKEN", "plain words")
     monkeypatch.setenv("MY_LONGER_KEY", "plain words and more")
     monkeypatch.setenv("OTHER_KEY", "abc")
+    monkeypatch.setenv("S3_KEY", "models")
+    monkeypatch.setenv("MONKEY", "accuracy")
+    monkeypatch.setenv("COMPAT", "transformers")
+    monkeypatch.setenv("KEY", "the key itself")
     assert masked("it is plain words and more, plain words, abc") == "it is …, …, abc"
+    kept = "the accuracy of models with transformers"
+    assert masked(f"{kept}: the key itself") == f"{kept}: …"
     assert masked("it is given", "given ") == "it is given"
     assert masked("it is so given", "so given") == "it is …"
 
 
 def test_a_text_of_a_log_s_size_is_masked_at_once() -> None:
     began = time.monotonic()
-    for text in ("a" * 65536, "://a:" * 13000, "token=" * 11000, "api key" * 9000):
-        masked(text)
+    for text in (
+        "a",
+        "://a:",
+        "://",
+        "@a",
+        "u:p@",
+        "token=",
+        "api key",
+        "secret key: ",
+        f"wandb {WANDB} ",
+    ):
+        many = "://" + text * (65536 // len(text))
+        assert masked(masked(many)) == masked(many)
     assert time.monotonic() - began < 2
 
 
 def test_a_uri_is_shown_without_who_opens_it() -> None:
     assert without_credentials("s3://key:secret@bucket/a@b") == "s3://bucket/a@b"
     assert without_credentials("s3://key:se/cr/et@bucket/a@b") == "s3://bucket/a@b"
+    assert without_credentials("mysql://u:p@ss@host:3306/db@x") == "mysql://host:3306/db@x"
+    assert without_credentials("m://u:p@host:1,two:2/db@x") == "m://host:1,two:2/db@x"
+    both = '{"a":"http://host:80","b":"x@y","c":"s3://k:s@b/x,s3://k:s@b/y"}'
+    assert without_credentials(both) == both.replace("k:s@", "")
     assert without_credentials("http://host:80/a:b@c") == "http://host:80/a:b@c"
     assert without_credentials("see https://token@host/x and a@b") == "see https://host/x and a@b"
 

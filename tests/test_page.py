@@ -250,8 +250,34 @@ def test_a_page_that_takes_long_is_looked_for_as_rarely_as_it_is_written(
     monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     refresh, silence = following(page_text(run, True, Throttle(15.0)))
     assert refresh == 200.0  # two percent of the time
-    assert silence > refresh + 4.0
+    assert silence > refresh + keeper.BEAT + 4.0
+    text = page_text(run, True, Throttle(15.0), 40.0)  # writing the last one took longer yet
+    refresh, silence = following(text)
+    assert refresh == 2000.0
+    assert silence > refresh + keeper.BEAT + 40.0
     assert following(page_text(run, True, Throttle(3600.0))) == (3600.0, 7200.0)
+
+
+def test_a_page_is_told_how_long_the_whole_of_the_last_writing_took(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    again = threading.Event()
+
+    def slow(run: Run, live: bool | None, pace: Throttle | None, took: float) -> str:
+        told.append(took)
+        if len(told) > 1:
+            again.set()
+        return "a page"
+
+    monkeypatch.setattr(keeper, "page_text", slow)
+    monkeypatch.setattr(keeper, "write_text", lambda file, text: time.sleep(0.02))
+    monkeypatch.setattr(keeper, "BEAT", 0.01)
+    going = Run(shutil.copytree(run.folder, tmp_path / "going"))
+    with ReportPage(going, lambda: True, every=0.01):
+        assert again.wait(60)
+    assert told[0] == 0.0
+    assert told[1] >= 0.02
 
 
 def following(text: str) -> tuple[float, float]:

@@ -129,6 +129,38 @@ def test_the_leaderboard_and_the_page_tell_of_it_and_older_scores_do_not(
     assert len(read_history(run.journal_file).records) == len(TRIALS)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"intervals": [0.5, 0.6]},
+        {"intervals": {"accuracy": 0.6}},
+        {"intervals": {"accuracy": [None, None]}},
+        {"rows": "many"},
+        {"rows": -1, "intervals": {}},
+        {"metrics": {"accuracy": "0.6"}},
+        {"metrics": {"accuracy": [None, None]}},
+        {"metrics": {"accuracy": 1.5}, "intervals": {}},
+        {"metrics": {"accuracy": 10**400}},
+    ],
+)
+def test_an_odd_file_of_scores_is_a_trouble_of_its_run(
+    changes: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(tmp_path, TRIALS)
+    write_run_file(run, Settings(task="rte"), {"data": {"selected_on": "holdout"}})
+    run.best_folder.mkdir()
+    scores = {
+        "metrics": {"accuracy": 0.6},
+        "intervals": {"accuracy": [0.58, 0.62]},
+        "hyperparameters": dict(next(iter(board(run).values())).hyperparameters),
+        "rows": 2000,
+    }
+    (run.best_folder / "metrics.json").write_text(json.dumps({**scores, **changes}))
+    assert run_guarded(["leaderboard", str(run.folder)]) == 0
+    assert "Not whole: best/metrics.json cannot be read" in capsys.readouterr().out
+    assert "best/metrics.json cannot be read" in " ".join(read_report(run).heading)
+
+
 def test_a_heading_without_one_has_no_line_for_it(listed: list[Row]) -> None:
     plain, short = heading_lines(listed, Heading()), Heading(shortfall="It falls short")
     assert heading_lines(listed, short) == [*plain, "It falls short"]

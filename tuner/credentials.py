@@ -9,12 +9,28 @@ import re
 
 MASK = "…"
 
-_SECRET_NAME = re.compile(r"(KEY|KEY_ID|TOKEN|PASSWORD|PASSWD|SECRET|PAT)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"((^|_|API|ACCESS|ACCOUNT)KEY|_KEY_ID|TOKEN|PASSWORD|PASSWD|SECRET|(^|_)PAT)$", re.IGNORECASE
+)
 _LEAST = 6
-"""What the environment names that is shorter is no secret: masked, it would tear texts apart."""
+_LEAST_NAMED = 8
+"""What is given, or what the environment names, that is shorter is no secret: masked, it would tear
+texts apart."""
 
-_URI = re.compile(r"(?<=://)(?:[^/@\s]{0,300}|[^/:@\s]{1,100}:(?!\d+/)[^@\s]{0,200})@")
-# A secret key of AWS may hold slashes; what begins as a port does not.
+_PROSE = (
+    r"(?!(?:absent|cannot|denied|expected|expired|forbidden|incorrect|invalid|mandatory|mismatch|"
+    r"missing|needed|refused|rejected|required|should|unknown|unset|wrong)(?![^\s\"'&,;.)}\]]))"
+)
+"""What follows is none of the words with which a message goes on after naming a secret."""
+
+_URI = re.compile(
+    r"(?<=://)(?:"
+    r"[^/\s\"']{0,300}@"  # a password may hold an @
+    r"|[^/:@\s\"']{1,100}:(?!//|\d+[/\"',])[^@\s]{0,300}@"
+    r")+"
+)
+# A secret key of AWS may hold slashes; what begins as a port does not. Repeated, so that what is
+# left is not taken for a user the next time.
 
 _SHAPES = re.compile(
     r"\b(?:"
@@ -24,16 +40,23 @@ _SHAPES = re.compile(
     r"|AIza[\w-]{35}|ya29\.[\w-]{20,}"  # Google
     r"|dapi[0-9a-f]{32}"  # Databricks, where MLflow may be
     r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|sk-[\w-]{20,}"
-    r")"
+    r")+"
 )
 _NAMED = (
     # Of W&B's older keys nothing but what stands before them tells them from a commit.
     re.compile(r"((?:wandb|api[ _-]?key|netrc)[^\n]{0,40}?\b)[0-9a-f]{40}\b", re.IGNORECASE),
-    re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?\w+\s+)[^\s\"',]+", re.IGNORECASE),
+    re.compile(
+        r"(authorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)\s+)[^\s\"',]+",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(authorization[\"']?\s*[:=]\s*[\"']?\w+\s+)(?=[\w.+/-]*\d)[\w.+/-]{16,}=*",
+        re.IGNORECASE,
+    ),
     re.compile(r"(\bbearer\s+)[\w+/=.~-]{16,}", re.IGNORECASE),
     re.compile(
-        r"((?:password|passwd|secret|(?:api|access|private)[_-]?key(?:[_-]?id)?)"
-        r"[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;)}\]]{6,}",
+        r"((?:password|passwd|secret|(?:api|access|account|private|secret)[ _-]?key(?:[_-]?id)?)"
+        rf"[\"']?\s*[=:]\s*[\"']?){_PROSE}[^\s\"'&,;)}}\]]{{6,}}",
         re.IGNORECASE,
     ),
     re.compile(r"(token[\"']?\s*[=:]\s*[\"']?)(?=[\w.+/-]*\d)[\w.+/-]{16,}=*", re.IGNORECASE),
@@ -54,12 +77,21 @@ def without_credentials(uri: str) -> str:
 def masked(text: str, *secrets: str) -> str:
     """`text` without what is secret in it: the `secrets` given, what variables of the environment
     hold whose names say so (`…_KEY`, `…_TOKEN`, …), users and passwords in URIs, and whatever has
-    the shape of a token of Hugging Face, Weights & Biases, AWS and the like. Of a text without
-    secrets nothing is changed; masked again, it stays the same."""
+    the shape of a token of Hugging Face, Weights & Biases, AWS and the like, or stands where a
+    message names one. Now and then that is a word that is no secret. Masked again, it stays the
+    same."""
     named = (value for name, value in os.environ.items() if _SECRET_NAME.search(name))
-    known = {value for value in (*secrets, *named) if len(value) >= _LEAST}
+    known = {value for value in secrets if len(value) >= _LEAST}
+    known |= {value for value in named if len(value) >= _LEAST_NAMED}
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
+    # What is masked may bring what follows it close enough to its name to be masked, too.
+    while (once := _without_shapes(text)) != text:
+        text = once
+    return text
+
+
+def _without_shapes(text: str) -> str:
     text = _SHAPES.sub(MASK, without_credentials(text))
     for pattern in _NAMED:
         text = pattern.sub(rf"\1{MASK}", text)

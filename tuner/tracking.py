@@ -68,7 +68,9 @@ class Tracking:
 
     A context: at its end the trackers get the time that they need, as long as each takes in a trial
     every `patience` seconds, and `budget` seconds in all. A tracker that fails, or that needs
-    longer, is mentioned in a note and left alone; an interrupted run leaves all of them at once.
+    longer, is mentioned in a note and left alone. A run that a Ctrl-C ends in good order raises
+    nothing, and its trackers are waited for as ever; a Ctrl-C while they are, or one that comes as
+    an exception, leaves all of them at once.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ Reads run.yaml and the journal; a file that is missing or broken ends nothing. P
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +22,10 @@ from tuner.leaderboard import Row, best, rows
 from tuner.leases import is_held
 from tuner.ranking import settled
 from tuner.runs import SCORES, Run, bring
+from tuner.scores import MOST, whole
 from tuner.settings import TRAINING, RunFile, Settings, read_run_file
 from tuner.shortfall import runner_up, shortfall
-from tuner.tasks import direction, find_task
+from tuner.tasks import ACCURACY, direction, find_task
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,27 @@ class View:
         """Whether what ran under several seeds is ranked by its means: its finals are settled."""
         return settled(self.history, self.direction)
 
-    @cached_property
+    @property
     def scores(self) -> dict[str, Any] | None:
         """The final model's scores; None where there is none, or it is an earlier winner's."""
-        winner = best(self.rows)
+        return self._final[0]
+
+    @cached_property
+    def _final(self) -> tuple[dict[str, Any] | None, str | None]:
+        """The final model's scores, and what is wrong with the file that they are in."""
+        winner, place = best(self.rows), f"{self.run.best_folder.name}/{SCORES}"
         if winner is None:
-            return None
-        with contextlib.suppress(UserError, OSError):
-            bring(self.run, f"{self.run.best_folder.name}/{SCORES}")
+            return None, None
+        try:
+            if not bring(self.run, place):
+                return None, None
+        except (UserError, OSError):  # a store that cannot be reached
+            return None, None
+        try:
             scores = scores_of(self.run.best_folder)
-            if scores.get("hyperparameters") == winner.hyperparameters:
-                return scores
-        return None
+        except UserError:
+            return None, f"{place} cannot be read: the final model's scores are not known"
+        return (scores if scores.get("hyperparameters") == winner.hyperparameters else None), None
 
     @property
     def shortfall(self) -> str:
@@ -111,7 +120,7 @@ class View:
             resume=shlex.quote(self.run.where),
             planned=self.planned,
             unknown=self.unknown,
-            troubles=(*self.troubles, *filter(None, [self.comparisons.trouble])),
+            troubles=(*self.troubles, *filter(None, [self.comparisons.trouble, self._final[1]])),
             shortfall=self.shortfall,
         )
 
@@ -163,12 +172,30 @@ def scores_of(folder: Path) -> dict[str, Any]:
     """What metrics.json says of the exported model in `folder`. Raises UserError without one."""
     try:
         scores: dict[str, Any] = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-        scores["metrics"].items()
+        _check(scores)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder}: has no scores ({SCORES}); pass a run, or the best/ that tuner wrote"
         ) from error
     return scores
+
+
+def _check(scores: Mapping[str, Any]) -> None:
+    """Raises where scores, their intervals or the count of rows are not of their types."""
+    for name, value in scores["metrics"].items():
+        if value is not None and not _is_score(value):
+            raise TypeError(f"{name} is no score")
+        if name == ACCURACY and value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is no share of rows")
+    for low, high in filter(None, (scores.get("intervals") or {}).values()):
+        if not (_is_score(low) and _is_score(high)):
+            raise TypeError("an interval's bounds are no scores")
+    if whole(scores.get("rows") or 0, "rows") < 0:
+        raise ValueError("rows is no count")
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and -MOST < value < MOST)
 
 
 def _settings(run: Run) -> tuple[RunFile | None, str | None]:

@@ -37,20 +37,25 @@ driver is there."""
 ROWS = 200
 """So many rows of the table stand on the page itself; its script shows the others."""
 
+_MARGIN = 2.0
+"""The next writing may take so many times as long as the last one."""
+
 _PATIENCE = 20.0
 """Seconds for which the end of a run waits for the page that is being written."""
 
 
-def page_text(run: Run, live: bool | None = None, pace: Throttle | None = None) -> str:
+def page_text(
+    run: Run, live: bool | None = None, pace: Throttle | None = None, took: float = 0.0
+) -> str:
     """The run's page as it stands now; `live` as for `read_report`. While the run goes on, the
-    page looks for the next one, which is written at this `pace`; without one, nobody does."""
+    page looks for the next one, which is written at this `pace`; without one, nobody does. `took`
+    is how many seconds the last writing took in all."""
     began = time.monotonic()
     page = read_report(run, live)
     data = page.plain_data()
     following = None
     if pace is not None and page.live:
-        refresh = pace.pause(time.monotonic() - began)
-        following = Following(refresh, 2 * max(refresh, BEAT))
+        following = _following(pace, max(took, time.monotonic() - began))
     return render(
         "report.html",
         data,
@@ -60,6 +65,14 @@ def page_text(run: Run, live: bool | None = None, pace: Throttle | None = None) 
         captions=captions(page),
         rows=ROWS,
     )
+
+
+def _following(pace: Throttle, took: float) -> Following:
+    """When to look for the page after one that takes `took` seconds, and when to give it up."""
+    refresh, most = pace.pause(took), _MARGIN * took
+    # Nothing may happen for a beat after the pause, and then the next is read and written.
+    latest = pace.pause(most) + BEAT + most
+    return Following(refresh, max(latest, 2 * max(refresh, BEAT)))
 
 
 def write_page(run: Run, file: Path | None = None, live: bool | None = None) -> Path:
@@ -95,6 +108,7 @@ class ReportPage:
         self._ours = ours
         self._pace = _pace(run, every)
         self._patience = patience
+        self._took = 0.0
         self._changed = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -137,8 +151,10 @@ class ReportPage:
             if self._ended.is_set():
                 return
             self._changed.clear()
+            began = time.monotonic()
             with self._pace.work():
                 self._write(live=True)
+            self._took = time.monotonic() - began
             self._ended.wait(self._pace.wait)
 
     def _write(self, live: bool) -> None:
@@ -146,7 +162,7 @@ class ReportPage:
         with contextlib.suppress(Exception):
             if not self._run.exists or not self._ours():
                 return
-            text = page_text(self._run, live, self._pace if live else None)
+            text = page_text(self._run, live, self._pace if live else None, self._took)
             with self._lock:
                 if not live or not self._ended.is_set():
                     write_text(self._run.folder / PAGE, text)
