@@ -106,7 +106,7 @@ def make_run(
         },
         "space": space,
     }
-    write_run_file(run, Settings(task="sst2", objective="accuracy"), facts)
+    write_run_file(run, Settings(task="sst2", objective="accuracy", rungs=3), facts)
     tell(run.journal_file, trials=trials)
     task = dataclasses.replace(find_task("sst2"), label_names=("fine", MARKUP))
     labels = np.arange(40) % 2

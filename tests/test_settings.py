@@ -80,7 +80,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
     file.write_text("task: cola\ntrials: 30\nset: {learning_rate: 1e-6, weight_decay: 0.1}\n")
     flags = {"trials": 5, "task": None, "set": {"learning_rate": 2e-5, "seed": 3}}
     settings = load_settings(file, flags)
-    assert (settings.task, settings.trials, settings.rungs) == ("cola", 5, 3)
+    assert (settings.task, settings.trials, settings.rungs) == ("cola", 5, 2)
     assert settings.set == {"learning_rate": 2e-5, "weight_decay": 0.1, "seed": 3}
     assert load_settings(None, {}) == Settings()
 

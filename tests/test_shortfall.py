@@ -80,6 +80,12 @@ def test_a_better_score_and_one_of_which_nothing_more_is_known_are_no_shortfall(
     assert shortfall([], "accuracy", "max", {"accuracy": 0.1}, {}) is None
 
 
+def test_of_scores_on_the_same_rows_nothing_is_said(listed: list[Row]) -> None:
+    same = {"accuracy": 0.471}
+    assert shortfall(listed, "accuracy", "max", same, {}, 8000) is not None
+    assert shortfall(listed, "accuracy", "max", same, {}, 8000, same_rows=True) is None
+
+
 def test_of_a_mean_over_seeds_the_spread_between_them_counts(listed: list[Row]) -> None:
     seeded = replace(listed[0], objective_mean=0.539, objective_sd=0.004, seeds=3)
     assert found([seeded, *listed[1:]], 0.471) is not None

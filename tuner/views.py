@@ -89,6 +89,7 @@ class View:
         if self.facts.get("kind") == TRAINING or self.scores is None:
             return ""
         intervals = self.scores.get("intervals") or {}
+        settings = self.settings
         found = shortfall(
             self.rows,
             self.objective,
@@ -96,6 +97,7 @@ class View:
             self.scores["metrics"],
             intervals,
             int(self.scores.get("rows") or 0),
+            same_rows=settings is not None and settings.select_on == "validation",
         )
         where = shlex.quote(self.run.where)
         return "" if found is None else found.sentence(where, runner_up(self.rows))
