@@ -153,6 +153,13 @@ def test_a_last_line_that_is_no_event_is_torn_even_when_it_ends(path: Path, tail
     assert path.read_bytes() == whole
 
 
+def test_a_note_without_a_text_changes_no_slots() -> None:
+    history = History()
+    with pytest.raises(KeyError):
+        history.apply({"event": "note", "slots": 7})
+    assert history == History()
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [

@@ -178,8 +178,9 @@ class History:
         elif name == "session":
             self._began(event)
         elif name == "note":
+            text = str(event["text"])  # first: it may be missing
             self.slots = whole(event.get("slots", self.slots), "slots")
-            self.notes.append(str(event["text"]))
+            self.notes.append(text)
         elif name == "ended":
             self.reason = str(event["reason"])
         elif not isinstance(name, str):
