@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tuner.history import Direction, History, Session
 from tuner.hyperparameters import SEED, Configuration
-from tuner.ranking import by_own_score, repeats
+from tuner.ranking import owed, repeats
 
 _SEEDS = 10_000
 """Seeds are drawn below this: short enough to be read."""
@@ -50,16 +50,7 @@ def due(history: History, direction: Direction, finals: Finals) -> list[str]:
     same in the middle of the finals. One that has run again before, whatever came of it, has so
     many runs less to come. Every finalist gets its next seed before one gets the one after that.
     """
-    if not finals.trials:
-        return []
-    had = repeats(list(history.records.values()))
-    best = by_own_score(history, direction)[: finals.finalists]
-    return [
-        record.name
-        for repeat in range(finals.reseeds)
-        for record in best
-        if len(had.get(record.name, ())) <= repeat
-    ]
+    return owed(history, direction, finals.finalists, finals.reseeds)
 
 
 def again(history: History, name: str, finals: Finals) -> Configuration:

@@ -115,8 +115,20 @@ def settled(history: History, direction: Direction) -> bool:
     asked = [session for session in history.sessions if session.finalists and session.reseeds]
     if not asked:
         return True
-    finalists = by_own_score(history, direction)[: asked[-1].finalists]
-    return all(len(again.get(record.name, ())) >= asked[-1].reseeds for record in finalists)
+    return not owed(history, direction, asked[-1].finalists, asked[-1].reseeds)
+
+
+def owed(history: History, direction: Direction, finalists: int, reseeds: int) -> list[str]:
+    """The names of the best `finalists` by their own score, once for each of their `reseeds` runs
+    that has not begun: every finalist's next run before any one's run after that."""
+    had = repeats(list(history.records.values()))
+    best = by_own_score(history, direction)[:finalists]
+    return [
+        record.name
+        for repeat in range(reseeds)
+        for record in best
+        if len(had.get(record.name, ())) <= repeat
+    ]
 
 
 def by_own_score(history: History, direction: Direction) -> list[Record]:
