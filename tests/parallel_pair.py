@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from tests import toy
-from tuner import attempts, bench, mailbox
+from tuner import attempts, bench, checkpointing, mailbox
 from tuner.checkpoints import noted_bound
 from tuner.errors import CrewLost, Preempted
 from tuner.mailbox import LocalMailbox, Order
@@ -124,7 +124,7 @@ def resume(folder: Path) -> dict[str, Any]:
 def preempted(folder: Path) -> dict[str, Any]:
     """A trial with dropout run through, and one that both leave when rank 1's host is told to go:
     in the midst of a trial, again before the first step, and then no more."""
-    attempts.WORTH_SAVING = 0.0
+    checkpointing.WORTH_SAVING = 0.0
     order = Order(
         "preempted",
         {"learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": 8},

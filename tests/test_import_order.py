@@ -21,12 +21,12 @@ sources columns custom reading checks duplicates tokens cache data tiny layers m
 parameters ranges spaces kinds scores history journal ranking finalists draws ties comparisons
 comparer leaderboard formats shortfall upkeep headings sheets ordering cells rendering views
 standing entries overview comparing sidebyside live progress triallog batches mailbox losses
-arguments training checkpoints materials ranks trials preemption scoring attempts bench resources
-preparation portrait description session hosts preflight study statements ledger scheduler slots
-crews orphans growth search retrain plain inputs answers predict evaluation scorecard grading
-counterparts cards export portable upload submission meter identity mirror keeping forecast probe
-plan outlook page endings eventfiles tracking trackers stages results finish pipeline logs options
-curves repeating dossier commands cli
+arguments training checkpoints materials ranks trials preemption checkpointing scoring attempts
+bench resources preparation portrait description session hosts preflight study statements ledger
+scheduler slots crews orphans growth search retrain plain inputs answers predict evaluation
+scorecard grading counterparts cards export portable upload submission meter identity mirror
+keeping forecast probe plan outlook page endings eventfiles tracking trackers stages results
+finish pipeline logs options curves repeating dossier commands cli
 """.split()
 
 OUTSIDE_THE_ORDER = {"__init__", "__main__"}

@@ -22,9 +22,9 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from tests.searches import configuration, parent, rank_processes, search
 from tests.toy import go, numbers, toy_materials
-from tuner import attempts
-from tuner.attempts import WORTH_SAVING
+from tuner import checkpointing
 from tuner.bench import Bench
+from tuner.checkpointing import WORTH_SAVING
 from tuner.checkpoints import newest
 from tuner.errors import CrewLost, Preempted
 from tuner.history import Record
@@ -51,7 +51,7 @@ def test_a_preempted_trial_goes_on_where_it_was_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int, step: int
 ) -> None:
     """Before, at and after its first rung, and at the end of an epoch."""
-    monkeypatch.setattr(attempts, "WORTH_SAVING", 0.0)
+    monkeypatch.setattr(checkpointing, "WORTH_SAVING", 0.0)
     materials = toy_materials(dropout=0.1)
     through: list[Report] = []
     Bench(materials).run(Order("t0", GIVEN), through.append, go)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,8 @@ import torch
 from tuner import checkpoints
 from tuner.arguments import training_arguments
 from tuner.batches import GroupedBatches
-from tuner.checkpoints import Progress
-from tuner.errors import CrewLost, Preempted, TunerError, Unwritable
+from tuner.checkpointing import Checkpointing, Exposure, storing
+from tuner.errors import Unwritable
 from tuner.hyperparameters import (
     CLASSIFIER_DROPOUT,
     LAYER_DECAY,
@@ -43,21 +42,16 @@ CHECK_EVERY = 8
 """Steps between two looks at whether the loss is finite, where a look costs a wait for a GPU or for
 other workers."""
 
-WORTH_SAVING = 5.0
-"""Seconds of training that are worth a checkpoint when the host is about to be taken away."""
-
 
 @dataclass(frozen=True)
 class _Told:
     """What the ranks tell each other between steps: the sum of the losses since the last report,
-    the first step whose loss was not finite (0: none) and that loss; the seconds since the last
-    checkpoint (-1: none is kept); whether the host is about to be taken away."""
+    the first step whose loss was not finite (0: none) and that loss; what they stand to lose."""
 
     losses: float
     bad_step: int
     bad_loss: float
-    unsaved: float
-    notice: Notice | None
+    exposure: Exposure
 
 
 def shape(configuration: Configuration) -> dict[str, Any]:
@@ -66,24 +60,11 @@ def shape(configuration: Configuration) -> dict[str, Any]:
     return {name: configuration[name] for name in names if name in configuration}
 
 
-@contextmanager
-def _storing() -> Iterator[None]:
-    """A store that does not answer is no fault of the trial's, which another slot may end. A disk
-    that is full is so for the next slot, too."""
-    try:
-        yield
-    except Unwritable:
-        raise
-    except TunerError as error:
-        raise CrewLost(f"the run's store fails this host: {error}") from error
-
-
 class Attempt:
     """One run of a trial's Trainer, from the start or from a checkpoint, to its end or its stop.
 
     `notice` says whether this process's host is about to be taken away. All ranks then leave
-    together: at the next look at the losses, with a checkpoint where that saves some training. A
-    trial that keeps no checkpoints stays: it may end in time, and leaving saves nothing.
+    together, at the next look at the losses, as `Checkpointing` has it.
     """
 
     def __init__(
@@ -102,14 +83,11 @@ class Attempt:
         self.send = send
         self.word = word
         self.unused_parameters = unused_parameters
-        self.notice = notice if trial.order.checkpoints is not None else lambda: None
+        self.checkpointing = Checkpointing(trial, ranks, notice)
         self.scorer = Scorer(materials, ranks, trial.order.training_rows)
         self.stopped = False
         self.check_every = CHECK_EVERY if ranks.size > 1 or materials.gpus else 1
-        self._kept = self._ticked = time.monotonic()
-        self._resumed: Progress | None = None
-        self._saved = 0
-        self._leaving: Notice | None = None
+        self._ticked = time.monotonic()
         self.trainer: SlotTrainer
 
     def run(self) -> None:
@@ -121,9 +99,7 @@ class Attempt:
         trial, materials = self.trial, self.materials
         rows = materials.training_rows
         trial.cut(len(rows))
-        resume_from = self._checkpoint()
-        if self._leaving is not None:
-            self._leave()
+        resume_from = self.checkpointing.find()
         batch = trial.cut(len(rows))
         configuration = trial.configuration
         with TemporaryDirectory(prefix="tuner-") as folder:
@@ -153,13 +129,13 @@ class Attempt:
                 ),
                 regression=materials.regression,
                 callback=StepEnd(self._begin, partial(trial.mark, "update"), self._after_step),
-                keep=self._keep_checkpoint,
+                keep=lambda: self.checkpointing.keep(self.trainer),
                 mark=trial.mark,
                 layer_decay=float(configuration.get(LAYER_DECAY, 1.0)),
             )
             try:
                 if resume_from is not None:
-                    with _storing():
+                    with storing():
                         resume_from = checkpoints.at_hand(resume_from, str(Path(folder, "resumed")))
                 self.trainer.train(resume_from_checkpoint=resume_from)
                 if not self.stopped:
@@ -167,35 +143,10 @@ class Attempt:
             finally:
                 self.trainer.release()
 
-    def _checkpoint(self) -> str | None:
-        """The checkpoint to go on from: one that every rank sees, written by this very trial."""
-        trial, folder = self.trial, self.trial.order.checkpoints
-        found = checkpoints.newest(folder)
-        told = self.ranks.exchange(
-            "resume",
-            (found[1].step if found else None, checkpoints.noted_bound(folder), self.notice()),
-        )
-        self._leaving = next((notice for _, _, notice in told if notice), None)
-        bounds = [bound for _, bound, _ in told if bound is not None]
-        trial.most = min([*bounds, trial.most], key=lambda most: most or math.inf)
-        if found is None or len({step for step, _, _ in told}) > 1:
-            return None
-        path, progress = found
-        if not progress.belongs_to(trial.configuration, self.ranks.size, trial.steps):
-            return None
-        self._resumed, self._saved = progress, progress.step
-        trial.most = min(progress.most, trial.most, key=lambda most: most or math.inf)
-        trial.told = max(trial.told, progress.step)
-        trial.clock.go_on_from(progress)
-        return path
-
     def _begin(self) -> None:
-        if self._resumed is not None:
-            self.trainer.losses.go_on_from(
-                self._resumed.loss_sums[self.ranks.index], self._resumed.loss_steps
-            )
         self.trial.clock.lap("other")
-        self._kept = self._ticked = time.monotonic()
+        self.checkpointing.begin(self.trainer.losses)
+        self._ticked = time.monotonic()
 
     def _after_step(self, step: int, control: Any) -> None:
         trial = self.trial
@@ -209,43 +160,29 @@ class Attempt:
         rung = next((rung for rung in trial.rungs() if rung.step == step), None)
         if rung is None and step % self.check_every:
             return
-        train_loss, unsaved = self._check()
+        train_loss = self._check()
         if rung is not None:
             self._pass_rung(rung, train_loss)
         if self.stopped:
             control.should_training_stop = True
             return
-        if self._leaving is not None and unsaved < WORTH_SAVING:
-            self._leave()
-        due = unsaved >= 0 and unsaved >= trial.order.checkpoint_every
-        # Who is leaving leaves once the checkpoint is written.
-        control.should_save = control.should_save or due or self._leaving is not None
+        control.should_save = self.checkpointing.due() or control.should_save
         trial.clock.lap("other")
 
-    def _check(self) -> tuple[float, float]:
-        """The mean training loss over all ranks since the last report; the seconds since the last
-        checkpoint (-1: none is kept). Hears whether it is time to leave.
+    def _check(self) -> float:
+        """The mean training loss over all ranks since the last report. Hears whether a checkpoint
+        is due, or it is time to leave.
 
         Raises TrialFailed, on every rank, when a loss was not finite.
         """
-        keeps = self.trial.order.checkpoints is not None
-        unsaved = time.monotonic() - self._kept if keeps else -1.0
-        losses = self.trainer.losses
-        told = self.ranks.exchange("losses", _Told(*losses.read(), unsaved, self.notice()))
+        losses, exposure = self.trainer.losses, self.checkpointing.exposure()
+        told = self.ranks.exchange("losses", _Told(*losses.read(), exposure))
         bad = min((said.bad_step for said in told if said.bad_step), default=0)
         if bad:
             values = [said.bad_loss for said in told if said.bad_step == bad]
             self._diverged("the loss", math.nan if any(map(math.isnan, values)) else values[0], bad)
-        self._leaving = next((said.notice for said in told if said.notice), None)
-        mean = sum(said.losses for said in told) / len(told) / max(1, losses.steps)
-        return mean, told[0].unsaved
-
-    def _leave(self) -> None:
-        """Leave the trial to another slot, on every rank. Raises Preempted."""
-        then = (
-            f"the trial goes on from step {self._saved}" if self._saved else "the trial begins anew"
-        )
-        raise Preempted(f"{self._leaving}; {then}")
+        self.checkpointing.hear([said.exposure for said in told])
+        return sum(said.losses for said in told) / len(told) / max(1, losses.steps)
 
     def _diverged(self, what: str, value: float, step: int) -> None:
         self.trial.step = step
@@ -265,18 +202,18 @@ class Attempt:
         word = self.word()
         self.stopped = word != "go"
         if word == "stop":
-            self.ranks.first("stop", lambda: checkpoints.discard(self.trial.order.checkpoints))
+            self.ranks.first("stop", self.checkpointing.discard)
 
     def _conclude(self) -> None:
         order = self.trial.order
-        train_loss, _ = self._check()
+        train_loss = self._check()
         if order.save_to is not None:
             self.trainer.leave_mixed_precision()
         scored = self._score()
 
         def conclude() -> None:
             report = self._report("end", self.trial.rungs()[-1], scored, train_loss)
-            with _storing():
+            with storing():
                 if order.predictions is not None:
                     try:
                         self.scorer.write_predictions(order.predictions, scored)
@@ -290,7 +227,7 @@ class Attempt:
                         self.send(self.trial.report("unsaved", error=str(error)))
                         return
             report = replace(report, warning=self.trial.warning)
-            checkpoints.discard(order.checkpoints)
+            self.checkpointing.discard()
             self.send(report)
 
         self.ranks.first("end", conclude)
@@ -320,38 +257,3 @@ class Attempt:
         if self.ranks.index == 0 and 0 < order.ticks <= now - self._ticked:
             self._ticked = now
             self.send(self.trial.report("tick"))
-
-    def _keep_checkpoint(self) -> None:
-        """Write the trial's newest checkpoint; called on every rank at the same step."""
-        trial, folder = self.trial, self.trial.order.checkpoints
-        assert folder is not None
-        losses = self.trainer.losses
-        gathered = self.ranks.exchange("state", (self.trainer.random_state(), losses.read()[0]))
-
-        states = [state for state, _ in gathered]
-        progress = Progress(
-            configuration=trial.configuration,
-            workers=self.ranks.size,
-            step=trial.step,
-            total_steps=trial.steps,
-            most=trial.most,
-            loss_sums=[total for _, total in gathered],
-            loss_steps=losses.steps,
-            train_seconds=trial.clock.seconds["train"],
-            eval_seconds=trial.clock.seconds["eval"],
-            total_seconds=trial.clock.total,
-        )
-        lost = self.ranks.first(
-            "checkpoint",
-            lambda: checkpoints.keep(
-                folder, progress, lambda near: self.trainer.write_checkpoint(near, states)
-            ),
-        )
-        self._kept = time.monotonic()
-        if lost is None:
-            self._saved = trial.step
-        else:
-            trial.warn(lost)
-        trial.clock.lap("other")
-        if self._leaving is not None:
-            self._leave()
