@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import math
 import random
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.journals import Told, journal_of
 
 FILE = Path(__file__).parent / "benchmarks" / "replay.py"
 
@@ -143,3 +147,17 @@ def test_the_nearest_configuration_of_the_pool_answers_for_what_optuna_draws(
     for how in ("pruned", "complete", "random"):
         outcome = replay.told_optuna(pool, random.Random(3), 4 * pool.schedule, how)
         assert 0 <= outcome.regret <= 0.11
+
+
+def test_live_searches_are_compared_at_what_the_shorter_one_had_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    live = importlib.import_module("live")
+    good, stopped = Told(values=(0.1, 0.2, 0.7)), Told("stopped", values=(0.1,))
+    trials = [Told(values=(0.1, 0.2, 0.4)), stopped, good]
+    way = live.way(journal_of(tmp_path / "journal.jsonl", trials), "max")
+    assert way == [(pytest.approx(3.0), 0.4), (pytest.approx(6 + 1 / 3), 0.7)]
+    search = live.Outcome("default", 1, 6.4, way, 0.65)
+    assert [search.at(epochs) for epochs in (3.0, 6.0, 6.4)] == [0.4, 0.4, 0.7]
+    assert math.isnan(search.at(2.9))
