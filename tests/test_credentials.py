@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -41,6 +42,14 @@ TEXTS = {
     "postgresql://mlflow:hunter2@db.example:5432/mlflow refuses": "hunter2",
     "mysql+pymysql://u:p@ss-w0rd@host:3306/db refuses": "ss-w0rd",
     "mysql://u:it's@host/db refuses": "it's",
+    "no bucket at s3://key:p@ss/word@host/bucket": "word",
+    "no bucket at s3://key:p/a@ss/wo:rd@host": "wo:rd",
+    "no bucket at s3://user@corp.example:p/word@host": "word",
+    "no bucket at s3://key:80/word@host": "word",
+    "no bucket at redis://:p/word@host": "word",
+    "no bucket at 's3://key:it's/a word@host'": "word",
+    "no 's3://a:b@c' at \"s3://key:p@ss/a word@host\"": "word",
+    f"no bucket at https://user:{'long' * 300}/word@host": "word",
     f"DefaultEndpointsProtocol=https;AccountKey={AWS_SECRET}==;EndpointSuffix=x": AWS_SECRET,
     f"Secret key: {AWS_SECRET}": AWS_SECRET,
     "Authorization: Basic dXNlcjpwYXNz": "dXNlcjpwYXNz",
@@ -67,6 +76,8 @@ def test_a_secret_is_masked_and_what_surrounds_it_is_not(text: str, secret: str)
         "pad_token: [PAD], eos_token=</s>, token: internationalisation",
         "KeyError: 'hf_dataset_name_of_some_length'",
         "http://host:80/a:b@c and someone@example.org",
+        "npm ERR! 404 http://localhost:4873/@scope/package and git+https://h:1/x@v1",
+        "m://host:1,two:2/db@x and https://example.org/@user and s3://bucket/data@2/x: a@b",
         "401: authorization: failed because the server said no",
         "password: required but not given",
         "secret key: missing",
@@ -112,14 +123,56 @@ def test_a_text_of_a_log_s_size_is_masked_at_once() -> None:
 
 
 def test_a_uri_is_shown_without_who_opens_it() -> None:
-    assert without_credentials("s3://key:secret@bucket/a@b") == "s3://bucket/a@b"
-    assert without_credentials("s3://key:se/cr/et@bucket/a@b") == "s3://bucket/a@b"
-    assert without_credentials("mysql://u:p@ss@host:3306/db@x") == "mysql://host:3306/db@x"
-    assert without_credentials("m://u:p@host:1,two:2/db@x") == "m://host:1,two:2/db@x"
+    assert without_credentials("s3://key:secret@bucket/a") == "s3://bucket/a"
+    assert without_credentials("s3://key:se/cr/et@bucket/a") == "s3://bucket/a"
+    assert without_credentials("mysql://u:p@ss@host:3306/db") == "mysql://host:3306/db"
+    assert without_credentials("m://u:p@host:1,two:2/db") == "m://host:1,two:2/db"
     both = '{"a":"http://host:80","b":"x@y","c":"s3://k:s@b/x,s3://k:s@b/y"}'
     assert without_credentials(both) == both.replace("k:s@", "")
     assert without_credentials("http://host:80/a:b@c") == "http://host:80/a:b@c"
     assert without_credentials("see https://token@host/x and a@b") == "see https://host/x and a@b"
+
+
+def test_where_a_password_ends_is_not_guessed() -> None:
+    assert without_credentials("s3://key:p@ss/word@host/bucket") == "s3://host/bucket"
+    assert without_credentials("s3://key:secret@bucket/a@b") == "s3://b"
+
+
+URIS = [
+    f"s3://{user_and_password}@bucket/runs"
+    for user_and_password in (
+        "key:p@ss/word",
+        ":p/ss@word",
+        "key:80/pass/word",
+        "us%40er:p@ss:/w@word",
+        "u-1:p ss/@ word",
+    )
+]
+
+
+@pytest.mark.parametrize("uri", URIS)
+def test_a_uri_that_carries_a_password_is_refused_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    rows = tmp_path / "task.yaml"
+    rows.write_text(f"data: {json.dumps(uri)}\n")
+    for arguments in (
+        ["leaderboard", "--storage", uri],
+        ["leaderboard", "--all", "--storage", uri],
+        ["leaderboard", uri],
+        ["report", uri.removesuffix("/runs")],
+        ["predict", uri, "--split", "test", "--output", "x.csv"],
+        ["plan", "--task", "demo", "--storage", uri],
+        ["data", "--data", uri],
+        ["data", "--task", str(rows)],
+        ["tune", "--task", "demo", "--data", f"train={uri}"],
+        ["tune", "--task", "demo", "--model", uri],
+        ["tune", "--task", "demo", "--address", uri],
+    ):
+        assert run_guarded(arguments) == 2, arguments
+        said = "".join(capsys.readouterr())
+        assert "carries a user name or a password" in said
+        assert "word" not in said.replace("password", "")
 
 
 def test_no_secret_reaches_a_journal_a_log_a_tracker_or_the_terminal(

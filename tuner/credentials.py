@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 MASK = "…"
 
@@ -23,14 +24,20 @@ _PROSE = (
 )
 """What follows is none of the words with which a message goes on after naming a secret."""
 
-_URI = re.compile(
-    r"(?<=://)(?:"
-    r"[^/\s\"']{0,300}@"  # a password may hold an @
-    r"|[^/:@\s\"']{1,100}:(?!//|\d+[/\"',])[^@\s]{0,300}@"
-    r")+"
-)
-# A secret key of AWS may hold slashes; what begins as a port does not. Repeated, so that what is
-# left is not taken for a user the next time.
+_SCHEME = re.compile(r"([\"'`]?)([A-Za-z][\w+.-]*)$", re.ASCII)
+"""Of a URI: the quote that it stands in, and its scheme."""
+
+_SCHEME_LENGTH = 40
+_NEXT = r"[,;](?=[A-Za-z][\w+.-]{0,30}://)"
+_END = {quote: re.compile(rf"{quote}(?![\w@/%&+~!#$*-])|{_NEXT}", re.ASCII) for quote in "\"'`"}
+_END[""] = re.compile(rf"\s|{_NEXT}", re.ASCII)
+"""Where a URI ends in a text, by the quote that it stands in: at its closing (a password may hold
+quotes, too), or else at a space; and where the next one of a list follows."""
+
+_USER = re.compile(r"[^/:@\s\"']*([:@])")
+_PORT = re.compile(r"\d{1,5}(?:$|[/\"',])", re.ASCII)
+_WEB = ("http", "https", "ws", "wss")
+"""Schemes of addresses in which a port, and a path with an @ in it, are nothing odd."""
 
 _SHAPES = re.compile(
     r"\b(?:"
@@ -69,9 +76,63 @@ _NAMED = (
 )
 
 
-def without_credentials(uri: str) -> str:
-    """A URI, or a text with URIs in it, without their user names and passwords."""
-    return _URI.sub("", uri)
+def without_credentials(text: str, *, whole: bool = False) -> str:
+    """A text without the user names and passwords of the URIs in it; `whole`: it is a URI, spaces
+    and all.
+
+    What stands before the last @ of a URI that has a user is taken for the user's: a password may
+    hold @, / and quotes, as a secret key of AWS does, and nothing tells its end from an @ in the
+    path (https://datatracker.ietf.org/doc/html/rfc3986#section-3.2.1 would have all of these
+    written as %40 and %2F). A user whose name holds a slash is not told from a host.
+    """
+    kept: list[str] = []
+    done, mark = 0, text.find("://")
+    while mark >= 0:
+        begins = mark + 3
+        ends = len(text) if whole else _end(text, mark)
+        last = text.rfind("@", begins, ends)
+        if last < 0:
+            mark = text.find("://", max(begins, ends))
+        elif _has_user(text, mark, ends):
+            kept.append(text[done:begins])
+            done = last + 1
+            mark = text.find("://", done)
+        else:
+            mark = text.find("://", begins)
+    return "".join([*kept, text[done:]])
+
+
+def value_without_credentials(value: Any) -> Any:
+    """Plain data, each text in it without user name and password: it is a URI, or none."""
+    if isinstance(value, str):
+        return without_credentials(value, whole=True)
+    if isinstance(value, list | tuple):
+        return [value_without_credentials(item) for item in value]
+    if isinstance(value, dict):
+        return {key: value_without_credentials(item) for key, item in value.items()}
+    return value
+
+
+def _end(text: str, mark: int) -> int:
+    """Where the URI ends whose scheme ends at `mark`."""
+    opened = _SCHEME.search(text, max(0, mark - _SCHEME_LENGTH), mark)
+    found = _END[opened[1] if opened else ""].search(text, mark) or _END[""].search(text, mark)
+    return found.start() if found else len(text)
+
+
+def _has_user(text: str, mark: int, ends: int) -> bool:
+    """Whether a URI that holds an @ names a user before its host; its scheme ends at `mark`."""
+    user = _USER.match(text, mark + 3, ends)
+    if user is None or user[1] == "@":
+        return user is not None
+    if text.startswith("//", user.end()):  # one URI in another
+        return False
+    if (port := _PORT.match(text, user.end(), ends)) is None:
+        return True
+    # Only on the web does a path hold an @ more often than a password begins like a port.
+    scheme = _SCHEME.search(text, max(0, mark - _SCHEME_LENGTH), mark)
+    web = scheme is None or scheme[2].rpartition("+")[2].lower() in _WEB
+    return port[0].endswith("/") and not web
 
 
 def masked(text: str, *secrets: str) -> str:

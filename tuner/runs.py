@@ -249,6 +249,7 @@ def find_run(storage: str | Path, which: str | Path | None = None) -> Run:
         return runs[-1] if runs[-1].uri is None else _stored(shelf(storage), runs[-1].name)
     which = str(which)
     if is_uri(which):
+        open_store(which)  # whole: a part of a password would not be known as one
         above, _, name = which.rstrip("/").rpartition("/")
         return _stored(shelf(above), name)
     if is_uri(storage) and _NAME.fullmatch(which) and which in kept.names():

@@ -25,7 +25,7 @@ from pydantic import (
 
 from tuner import forms
 from tuner.addresses import is_here, parse_data
-from tuner.credentials import masked, without_credentials
+from tuner.credentials import masked, value_without_credentials, without_credentials
 from tuner.documents import Document, read_document, write_yaml
 from tuner.errors import UserError, suggestion
 from tuner.forms import RULES, Count, Seconds, Share, Text
@@ -159,7 +159,7 @@ class Settings(BaseModel):
     def _no_credentials(cls, given: str | dict[str, str] | None) -> str | dict[str, str] | None:
         # What stands here is written to run.yaml, the model card and the log.
         for text in given.values() if isinstance(given, dict) else [given or ""]:
-            if without_credentials(text) != text:
+            if without_credentials(text, whole=True) != text:
                 raise ValueError("carries a user name or a password; keep them in the environment")
         return given
 
@@ -204,7 +204,7 @@ def _problem(error: ValidationError) -> SettingError:
     key = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
         return _unknown(key)
-    given = masked(repr(first["input"]))
+    given = masked(repr(value_without_credentials(first["input"])))
     given = given if len(given) <= 80 else given[:80] + "…"
     rule = RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     rule = rule.replace("Input should be", "must be")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tuner.connections import at_once
-from tuner.credentials import masked
+from tuner.credentials import masked, without_credentials
 from tuner.errors import TunerError, UserError
 from tuner.stores import is_uri, join, open_store
 
@@ -227,6 +227,6 @@ class _Store:
 
 def shortened(value: str | os.PathLike[str]) -> str:
     """What the user gave, in a message: not too long, printable, without credentials."""
-    text = masked(os.fspath(value))
+    text = masked(without_credentials(os.fspath(value), whole=True))
     text = text if len(text) <= 60 else text[:60] + "…"
     return text if text.strip() and text.isprintable() else repr(text)

@@ -75,7 +75,7 @@ def open_store(uri: str) -> Store:
     AWS_ENDPOINT_URL names another S3 service than Amazon's. Raises UserError for a URI that cannot
     be used.
     """
-    shown = without_credentials(uri)
+    shown = without_credentials(uri, whole=True)
     if shown != uri:
         raise UserError(
             f"storage {shown} carries a user name or a password; keep them in the environment, "
