@@ -16,7 +16,7 @@ PACKAGE = Path(tuner.__file__).parent
 ORDER = """
 errors collection rules throttle credentials addresses disks documents connections stores places
 tables frames strata splits shelves runs owners swaps claims leases neighbours hyperparameters
-provenance forms settings demo tasks metrics intervals hub labels glue folders origins drafts
+provenance forms facts settings demo tasks metrics intervals hub labels glue folders origins drafts
 sources columns custom reading checks duplicates tokens cache data tiny layers models bases
 parameters ranges spaces kinds scores history journal ranking finalists draws ties comparisons
 comparer leaderboard formats shortfall upkeep headings sheets ordering cells rendering views

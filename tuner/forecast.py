@@ -159,9 +159,11 @@ class Estimate:
         if not isinstance(given, Mapping):
             return None
         try:
-            return cls(**given)
+            found = cls(**given)
         except TypeError:
             return None
+        told = (found.epochs, found.low, found.high, found.trials, found.done)
+        return found if all(isinstance(number, int | float) for number in told) else None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -28,6 +28,7 @@ from tuner.addresses import is_here, parse_data
 from tuner.credentials import masked, value_without_credentials, without_credentials
 from tuner.documents import Document, read_document, write_yaml
 from tuner.errors import UserError, suggestion
+from tuner.facts import checked_facts
 from tuner.forms import RULES, Count, Seconds, Share, Text
 from tuner.rules import parse_rules
 from tuner.runs import Run, check_name
@@ -298,4 +299,4 @@ def read_run_file(run: Run) -> RunFile:
     if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
         raise UserError(f"{document.where()}: is no run.yaml: it has no `settings`")
     settings = _checked(value["settings"], document, ("settings",))
-    return RunFile(settings, {key: item for key, item in value.items() if key != "settings"})
+    return RunFile(settings, checked_facts(document))
