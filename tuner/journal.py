@@ -230,7 +230,7 @@ def _whole(content: bytes) -> int:
 def _event(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "event" in event else None
 
@@ -263,7 +263,7 @@ def _events(where: str, content: bytes) -> Iterator[dict[str, Any]]:
     try:  # all at once takes half the time of line by line
         events = json.loads(b"[" + b",".join(lines) + b"]")
         whole = len(events) == len(lines) and all("event" in event for event in events)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         whole = False
     if whole:
         yield from cast(list[dict[str, Any]], events)

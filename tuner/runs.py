@@ -139,7 +139,7 @@ def _created_in_journal(run: Run) -> float | None:
     try:
         with open(run.journal_file, encoding="utf-8", errors="replace") as file:
             return float(json.loads(file.readline(65536))["time"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

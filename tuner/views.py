@@ -175,7 +175,7 @@ def scores_of(folder: Path) -> dict[str, Any]:
     try:
         scores: dict[str, Any] = json.loads((folder / SCORES).read_text(encoding="utf-8"))
         _check(scores)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{folder}: has no scores ({SCORES}); pass a run, or the best/ that tuner wrote"
         ) from error

@@ -60,7 +60,7 @@ def read_evaluation(best: Path) -> dict[str, Any] | None:
     """What best/evaluation.json says; None where it is missing or broken."""
     try:
         found = json.loads((best / EVALUATION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -74,11 +74,13 @@ def final_model(said: Mapping[str, Any] | None, columns: tuple[str, ...]) -> Fin
         intervals = said.get("intervals") or {}
         baseline = (said.get("baseline") or {}).get("metrics") or {}
         cells = said.get("confusion")
+        if cells is not None and {len(cells)} != {len(said["labels"]), *map(len, cells)}:
+            return None
         return FinalModel(
             split=str(said["split"]),
             rows=int(said["rows"]),
             metrics=tuple(
-                Metric(name, value, low, high, baseline.get(name))
+                Metric(name, *map(_number, (value, low, high, baseline.get(name))))
                 for name, value in said["metrics"].items()
                 for low, high in [intervals.get(name) or (None, None)]
             ),
@@ -88,7 +90,7 @@ def final_model(said: Mapping[str, Any] | None, columns: tuple[str, ...]) -> Fin
             else tuple(tuple(map(int, row)) for row in cells),
             errors=tuple(_error(wrong, columns) for wrong in said["worst"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 
@@ -97,12 +99,19 @@ def _error(wrong: Mapping[str, Any], columns: tuple[str, ...]) -> Error:
         row=int(wrong["row"]),
         true=_answer(wrong["label"]),
         predicted=_answer(wrong["prediction"]),
-        certainty=wrong.get("probability"),
+        certainty=_number(wrong.get("probability")),
         texts=tuple(
             (one_line(column, _LABEL), one_line(str(wrong.get(column) or ""), _TEXT))
             for column in columns
         ),
     )
+
+
+def _number(value: Any) -> Any:
+    """A number or None. Raises TypeError for anything else."""
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return None if value is None else float(value)
 
 
 def _answer(label: Any) -> str:
