@@ -489,6 +489,21 @@ def test_other_validation_rows_matter_only_where_they_chose(
     assert "Not comparable" not in printed(capsys, "good", "second")
 
 
+def test_side_by_side_runs_without_trials_have_the_same_columns(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        made(storage, name, trials=[], seed=1)
+    for form in ("table", "csv", "json", "md", "html"):
+        chosen = ("--columns", "run,accuracy,lr", "--sort", "run", "--format", form)
+        shown = printed(capsys, "one", "two", *chosen)
+        assert "run" in shown
+    assert printed(capsys, "one", "two", "--columns", "run,lr", "--format", "csv") == (
+        "run,hyperparameter.learning_rate\n"
+    )
+    assert "no such column" in refused(capsys, "one", "two", "--columns", "rum,x")
+
+
 def test_runs_of_one_name_are_told_apart(
     storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

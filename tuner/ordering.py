@@ -44,13 +44,13 @@ class Pick:
         return value if self.inner is None else value.get(self.inner)
 
 
-def pick(name: str, rows: Sequence[Row], objective: str) -> Pick:
-    """The column called `name` in a table, in CSV or in JSON, of these rows.
+def pick(name: str, rows: Sequence[Row], objective: str, kind: type[Row] = Row) -> Pick:
+    """The column called `name` in a table, in CSV or in JSON, of these rows of a `kind`.
 
     Hyperparameters and metrics are known by their bare names, too. Raises UserError.
     """
     name = name.strip()
-    known = _known(rows, objective)
+    known = _known(rows, objective, kind)
     if name in known:
         return known[name]
     near = suggestion(name, known) or (
@@ -59,10 +59,14 @@ def pick(name: str, rows: Sequence[Row], objective: str) -> Pick:
     raise UserError(f"{name[:60]!r}: the leaderboard has no such column{near}")
 
 
-def picks(names: str | None, rows: Sequence[Row], objective: str) -> list[Pick]:
+def picks(
+    names: str | None, rows: Sequence[Row], objective: str, kind: type[Row] = Row
+) -> list[Pick]:
     """The columns of a list `a,b,c`, each once; none for None. Raises UserError."""
     parts = [] if names is None else names.split(",")
-    found = dict.fromkeys(pick(name, rows, objective) for part in parts for name in _spelt(part))
+    found = dict.fromkeys(
+        pick(name, rows, objective, kind) for part in parts for name in _spelt(part)
+    )
     return list(found)
 
 
@@ -71,7 +75,7 @@ def _spelt(name: str) -> tuple[str, ...]:
     return _INTERVAL if name.strip() == "interval" else (name,)
 
 
-def _known(rows: Sequence[Row], objective: str) -> dict[str, Pick]:
+def _known(rows: Sequence[Row], objective: str, kind: type[Row]) -> dict[str, Pick]:
     """Every name of a column, those that go first last."""
     metrics = dict.fromkeys([objective, *(name for row in rows for name in row.metrics)])
     parameters = dict.fromkeys(name for row in rows for name in row.hyperparameters)
@@ -84,17 +88,18 @@ def _known(rows: Sequence[Row], objective: str) -> dict[str, Pick]:
     known |= {f"hyperparameter.{name}": Pick("hyperparameters", name) for name in parameters}
     known |= {shown: Pick(name) for name, shown in SHOWN.items()}
     known["interval"] = Pick(_INTERVAL[0])
-    kind = type(rows[0]) if rows else Row
     return known | {field.name: Pick(field.name) for field in fields(kind)}
 
 
-def ordered(rows: Sequence[AnyRow], by: str | None, objective: str) -> list[AnyRow]:
+def ordered(
+    rows: Sequence[AnyRow], by: str | None, objective: str, kind: type[Row] = Row
+) -> list[AnyRow]:
     """The rows by the column `by`, the least first; `-NAME` is the greatest first, as `by_value`
     has it. None leaves the order. Raises UserError."""
     if by is None:
         return list(rows)
     name = by.strip()
-    column = pick(name.removeprefix("-"), rows, objective)
+    column = pick(name.removeprefix("-"), rows, objective, kind)
     if column.inner is None and column.field in NESTED:
         one = next((name for row in rows for name in getattr(row, column.field)), "learning_rate")
         raise UserError(f"--sort {name}: holds several values; name one of them, such as {one}")

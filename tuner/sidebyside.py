@@ -37,8 +37,8 @@ def render(
     of `runs`, `differences`, `warnings`, `together` (whether the rows are ranked together) and
     `rows`. `sort`, `names` and `top` are about the rows; where they are not ranked together, `top`
     is so many of each run. Raises UserError for a column that there is not."""
-    rows = ordered(found.rows, sort, found.objective)
-    wanted = picks(names, rows, found.objective)
+    rows = ordered(found.rows, sort, found.objective, Merged)
+    wanted = picks(names, rows, found.objective, Merged)
     shown = _first(rows, top, apart=sort is None and not found.together)
     if form == "csv":
         whole = {"run": [row.run for row in shown], **flat_columns(shown)}
