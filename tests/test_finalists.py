@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial
+from tuner import ranking
 from tuner.errors import UserError
 from tuner.finalists import Finals, again, due
-from tuner.history import History
+from tuner.history import History, Record
 from tuner.identity import extended
 from tuner.journal import Journal, read_history
 from tuner.leaderboard import Row, best, rows
 from tuner.preparation import resolve
-from tuner.ranking import settled
+from tuner.ranking import repeats, settled
 from tuner.rendering import render
 from tuner.settings import Settings
 
@@ -214,3 +216,17 @@ def test_means_count_as_soon_as_the_finals_that_were_asked_for_last_are_over(
         history = journal.history
     assert settled(history, "max") is over
     assert due(history, "max", Finals(finalists, reseeds)) == ([] if over else ["t000"] * 2)
+
+
+def test_what_ran_again_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = journal_of(tmp_path / "journal.jsonl", [Told()])
+    history.sessions.append(replace(history.sessions[-1], finalists=1, reseeds=1))
+    asked: list[int] = []
+
+    def counted(records: Sequence[Record]) -> dict[str, list[Record]]:
+        asked.append(len(records))
+        return repeats(records)
+
+    monkeypatch.setattr(ranking, "repeats", counted)
+    assert not ranking.settled(history, "max")
+    assert asked == [1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -115,14 +115,18 @@ def settled(history: History, direction: Direction) -> bool:
     asked = [session for session in history.sessions if session.finalists and session.reseeds]
     if not asked:
         return True
-    return not owed(history, direction, asked[-1].finalists, asked[-1].reseeds)
+    best = by_own_score(history, direction)[: asked[-1].finalists]
+    return not _owed(best, again, asked[-1].reseeds)
 
 
 def owed(history: History, direction: Direction, finalists: int, reseeds: int) -> list[str]:
     """The names of the best `finalists` by their own score, once for each of their `reseeds` runs
     that has not begun: every finalist's next run before any one's run after that."""
-    had = repeats(list(history.records.values()))
     best = by_own_score(history, direction)[:finalists]
+    return _owed(best, repeats(list(history.records.values())), reseeds)
+
+
+def _owed(best: Sequence[Record], had: Mapping[str, Sequence[Record]], reseeds: int) -> list[str]:
     return [
         record.name
         for repeat in range(reseeds)
