@@ -208,6 +208,7 @@ def test_the_scores_are_kept_in_full(best: Path) -> None:
         "metrics": {"accuracy": 0.75},
         "hyperparameters": BEST,
         "selected_on": "holdout",
+        "shortfall": None,
     }
 
 

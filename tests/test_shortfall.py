@@ -119,12 +119,17 @@ def test_the_leaderboard_and_the_page_tell_of_it_and_older_scores_do_not(
         "rows": 2000,
     }
     file = run.best_folder / "metrics.json"
+    short = Shortfall("accuracy", winner.trial, 0.8, 0.6, 0.1)
     told = f"Retrained, {winner.trial} scores accuracy 0.6000 where its trial had"
     for changes, said in (
         ({}, True),
         ({"intervals": {}}, True),
         ({"intervals": {}, "rows": 12}, False),
         ({"hyperparameters": {"seed": 1}}, False),
+        ({"shortfall": None}, False),  # reckoned when it was exported, and found to be none
+        ({"shortfall": {"metric": "accuracy"}}, True),
+        ({"shortfall": [1]}, True),
+        ({"intervals": {}, "rows": 12, "shortfall": short.plain()}, True),
     ):
         file.write_text(json.dumps({**scores, **changes}))
         assert run_guarded(["leaderboard", str(run.folder)]) == 0

@@ -48,12 +48,12 @@ def export_model(
     """Make the run's `best/` from the folder `trained` (config.json and safetensors); return it.
 
     It holds the weights, a configuration with the task's label names, the tokenizer limited to
-    `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows`
-    rows of `split`, `more` those on further splits; with their `evaluation` there is an
-    evaluation.json, too, which holds texts of rows and stays with the run. `shortfall` is told
-    in metrics.json. Everything is written beside and renamed, so that `best/` is never half a
-    model; an older one is replaced. Raises Unwritable where the disk does not take it; the
-    older stays.
+    `max_length`, metrics.json and the card README.md. `metrics` are the task's on the `rows` rows
+    of `split`, `more` those on further splits; with their `evaluation` there is an evaluation.json,
+    too, which holds texts of rows and stays with the run. `shortfall` is told in metrics.json, null
+    where there is none. Everything is written beside and renamed, so that `best/` is never half a
+    model; an older one is replaced. Raises Unwritable where the disk does not take it; the older
+    stays.
     """
     best = run.best_folder
     clear(best)
@@ -75,8 +75,7 @@ def export_model(
                 name: {"rows": other.rows, "metrics": dict(other.metrics)}
                 for name, other in more.items()
             }
-        if shortfall is not None:
-            scores["shortfall"] = shortfall.plain()
+        scores["shortfall"] = None if shortfall is None else shortfall.plain()
         if evaluation is not None:
             told = evaluation.plain()
             scores["intervals"] = told["intervals"]
@@ -101,9 +100,7 @@ def tell_again(
     """Write the card of the run's model anew, and `shortfall` into metrics.json, whose content is
     `scores`; the model stays as it is. Raises Unwritable where the disk does not take it."""
     best = run.best_folder
-    told = {name: value for name, value in scores.items() if name != "shortfall"}
-    if shortfall is not None:
-        told["shortfall"] = shortfall.plain()
+    told = {**scores, "shortfall": None if shortfall is None else shortfall.plain()}
     more = {
         split: Scored(other["rows"], other["metrics"])
         for split, other in (scores.get("more") or {}).items()

@@ -173,7 +173,7 @@ def _write(
         card=_facts(job, winner, history),
         max_length=data.max_length,
         evaluation=evaluation,
-        shortfall=shortfall_of(job, history, metrics, intervals, data.validation.num_rows),
+        shortfall=_shortfall_of(job, history, metrics, intervals, data.validation.num_rows),
     )
     forget(logits)
 
@@ -184,7 +184,7 @@ def keep_model(job: Job, winner: Row, history: History, scores: Mapping[str, Any
     from tuner.export import tell_again
 
     intervals = scores.get("intervals") or {}
-    found = shortfall_of(job, history, scores["metrics"], intervals, scores["rows"])
+    found = _shortfall_of(job, history, scores["metrics"], intervals, scores["rows"])
     preparation = job.preparation
     job.lease.check()
     tell_again(
@@ -198,7 +198,7 @@ def keep_model(job: Job, winner: Row, history: History, scores: Mapping[str, Any
     job.watcher.note(f"{winner.trial} is still the winner: its model stays")
 
 
-def shortfall_of(
+def _shortfall_of(
     job: Job,
     history: History,
     metrics: Mapping[str, float],

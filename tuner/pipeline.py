@@ -29,6 +29,7 @@ from tuner.progress import Silent, Watcher
 from tuner.results import Result
 from tuner.runs import Run, check_free, check_storage, create_run, find_run
 from tuner.settings import Settings, default_storage, read_run_file, write_run_file
+from tuner.shortfall import told_of
 from tuner.stages import Job
 from tuner.trackers import check_installed, trackers_of
 from tuner.tracking import Tracking
@@ -263,7 +264,9 @@ def _concluded(job: Job, reason: Reason, news: bool) -> Result:
         by_split = {"validation": scores["metrics"], **more}
         job.tracking.tell(of_winner(winner.trial, winner.hyperparameters, by_split, time.time()))
     intervals = {name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()}
-    short = finish.shortfall_of(job, history, scores["metrics"], intervals, scores["rows"])
+    same = preparation.settings.select_on == "validation"
+    alone = preparation.plain  # without a trial beside it
+    short = None if alone else told_of(scores, table, objective, direction, same_rows=same)
     return Result(run, table, reason, scores["metrics"], run.best_folder, more, intervals, short)
 
 

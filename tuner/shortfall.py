@@ -33,6 +33,18 @@ class Shortfall:
         """As plain data, for JSON."""
         return asdict(self)
 
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Shortfall:
+        """What `plain` wrote. Raises TypeError or ValueError for anything else."""
+        found = cls(**given)
+        texts = (found.metric, found.trial)
+        numbers = (found.expected, found.score, found.bound, found.seeds)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a name is no text")
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+            raise ValueError("a score is no number")
+        return found
+
     def sentence(self, run: str, runner_up: str | None) -> str:
         """What came out, what it may mean and what to do, for the run that commands find as `run`
         and its second-best trial."""
@@ -86,6 +98,28 @@ def shortfall(
         return None
     seeds = max(1, winner.seeds)
     return Shortfall(metric, winner.trial, float(expected), float(value), bound, seeds)
+
+
+def told_of(
+    scores: Mapping[str, Any],
+    rows: Sequence[Row],
+    metric: str,
+    direction: Direction,
+    *,
+    same_rows: bool = False,
+) -> Shortfall | None:
+    """What a final model's `scores`, of its metrics.json, say of its shortfall; where an older
+    tuner wrote them, or they say nothing that can be read, it is reckoned by `shortfall`."""
+    if "shortfall" in scores:
+        try:
+            given = scores["shortfall"]
+            return None if given is None else Shortfall.read(given)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    intervals, count = scores.get("intervals") or {}, int(scores.get("rows") or 0)
+    return shortfall(
+        rows, metric, direction, scores["metrics"], intervals, count, same_rows=same_rows
+    )
 
 
 def _error(metric: str, value: float, bounds: Sequence[float] | None, count: int) -> float | None:

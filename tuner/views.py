@@ -24,7 +24,7 @@ from tuner.ranking import settled
 from tuner.runs import SCORES, Run, bring
 from tuner.scores import MOST, whole
 from tuner.settings import TRAINING, RunFile, Settings, read_run_file
-from tuner.shortfall import runner_up, shortfall
+from tuner.shortfall import runner_up, told_of
 from tuner.tasks import ACCURACY, direction, find_task
 
 
@@ -88,17 +88,9 @@ class View:
         """That the final model falls short of its trial, in words; empty where it does not."""
         if self.facts.get("kind") == TRAINING or self.scores is None:
             return ""
-        intervals = self.scores.get("intervals") or {}
         settings = self.settings
-        found = shortfall(
-            self.rows,
-            self.objective,
-            self.direction,
-            self.scores["metrics"],
-            intervals,
-            int(self.scores.get("rows") or 0),
-            same_rows=settings is not None and settings.select_on == "validation",
-        )
+        same = settings is not None and settings.select_on == "validation"
+        found = told_of(self.scores, self.rows, self.objective, self.direction, same_rows=same)
         where = shlex.quote(self.run.where)
         return "" if found is None else found.sentence(where, runner_up(self.rows))
 
