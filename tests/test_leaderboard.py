@@ -17,9 +17,9 @@ import pytest
 
 from tests.journals import Told, drawn, journal_of, run_trial, said
 from tuner.formats import csv_text, json_text, to_frame, to_json, to_table, write_leaderboard
-from tuner.history import Direction
-from tuner.journal import Journal, read_history
-from tuner.leaderboard import Row, best, rows
+from tuner.history import Direction, Record
+from tuner.journal import Journal, Score, read_history
+from tuner.leaderboard import Row, best, rows, rung_of, unranked_place
 from tuner.runs import Run, create_run
 from tuner.upkeep import LeaderboardFiles
 
@@ -332,3 +332,14 @@ def test_two_lines_in_a_notebook_read_the_columns_that_the_readme_lists(
     assert kinds <= set(re.split(r", | or ", listed["hyperparameter.NAME"]))
     stored["hyperparameter.NAME"] = listed["hyperparameter.NAME"]
     assert list(listed.items()) == list(stored.items())
+
+
+def test_of_trials_stopped_at_one_rung_the_better_is_first_whatever_a_step_rounds_to() -> None:
+    assert [rung_of(p) for p in (1.0, 0.34, 1 / 3, 1 / 9, 2 / 17, 0.5, 0.0)] == pytest.approx(
+        [1, 1 / 3, 1 / 3, 1 / 9, 1 / 9, 1 / 3, 0]
+    )
+    records = [
+        Record(name, 0, {}, False, "stopped", [Score(1, step, 1000, objective=score)])
+        for name, score, step in (("a", 0.1, 340), ("b", 0.5, 335), ("c", 0.9, 120))
+    ]
+    assert [r.name for r in sorted(records, key=lambda r: unranked_place(r, -1.0))] == [*"bac"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tuner.formats import csv_text
 from tuner.headings import Heading, duration, heading, time_left
 from tuner.leaderboard import Row, rows
 from tuner.rendering import render
+from tuner.views import final_score
 
 LONG = "RuntimeError: [rank 0]\x1b a | b\nand then " + "x" * 300
 TRIALS = (
@@ -253,3 +255,44 @@ def test_durations_are_told_in_the_unit_that_fits(seconds: float, shown: str) ->
 def test_time_left_is_never_less_than_a_second() -> None:
     assert time_left(1e-9) == "about 1 s left"
     assert time_left(236) == "about 4 min left"
+
+
+def test_who_is_tied_is_said_of_the_leader_in_whatever_order_the_rows_stand(
+    board: list[Row],
+) -> None:
+    first = board[0]
+    found = [
+        dataclasses.replace(first, tied=False),
+        dataclasses.replace(first, trial="t001", rank=2, tied=True, worse=0.7),
+        dataclasses.replace(first, trial="t002", rank=None, status="stopped", objective=0.9),
+    ]
+    said = "t000 cannot be told from t001 (paired bootstrap over 1,043 rows, 95 %)"
+    for order in (found, found[::-1], [found[2], found[0], found[1]]):
+        assert said in render(order, "table", ABOUT)
+
+
+def test_the_heading_has_the_final_score_and_whether_its_rows_had_a_part(board: list[Row]) -> None:
+    scores = {"metrics": {"accuracy": 0.834}, "rows": 1000, "split": "validation"}
+    final = final_score("accuracy", {**scores, "intervals": {"accuracy": [0.812, 0.857]}})
+    assert final == "accuracy 0.8340 (0.8120 to 0.8570) on 1,000 rows of the validation split"
+    honest = render(board, "table", dataclasses.replace(ABOUT, final=final))
+    assert f"The final score is {final}, which played no part in this." in honest
+    bare = final_score("accuracy", scores)
+    biased = dataclasses.replace(ABOUT, final=bare, selected_on="validation")
+    text = render(board, "table", biased)
+    assert f"also give the final score, {bare}: that score is optimistic." in text
+    assert final_score("f1", scores) == ""
+
+
+def test_a_regression_is_compared_with_the_mean(board: list[Row]) -> None:
+    assert "always the majority class scores 0.5273" in render(board, "table", ABOUT)
+    text = render(board, "table", dataclasses.replace(ABOUT, regression=True))
+    assert "always the mean scores 0.5273" in text
+
+
+def test_a_search_that_is_over_is_not_said_to_run_while_its_winner_is_retrained(
+    board: list[Row],
+) -> None:
+    text = render(board, "table", dataclasses.replace(ABOUT, live=True))
+    assert "the search is complete, what follows it is not" in text
+    assert "is running" not in text.split("rank")[0]

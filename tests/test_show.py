@@ -140,6 +140,9 @@ def test_the_command_takes_the_newest_run_where_none_is_named(
     assert run_guarded(["logs", "t001"]) == 0
     for wrong in (["show", "a", "b", "c"], ["show", "t001", "--format", "csv"], ["show", "t9"]):
         assert run_guarded(wrong) == 2
+    capsys.readouterr()
+    assert run_guarded(["show", "one"]) == 2
+    assert "one is a run: add one of its trials" in capsys.readouterr().err
 
 
 def test_a_curve_has_its_points_where_they_belong() -> None:

@@ -26,6 +26,9 @@ ENDS = {
 }
 """How a search ended, after "the search"."""
 
+_OVER = ("complete", "budget")
+"""Where the winner is retrained and scored next."""
+
 UNKNOWN = ("missing", "broken")
 """Where nobody knows how it ended."""
 
@@ -66,6 +69,9 @@ class Heading:
     """What of the run is not whole."""
     shortfall: str = ""
     """That the retrained model falls short of its trial, where it does, in words."""
+    final: str = ""
+    """The retrained winner's score and which rows it is on, in words; empty where it is unknown."""
+    regression: bool = False
 
 
 def heading(
@@ -82,8 +88,10 @@ def heading(
     unknown: str | None = None,
     troubles: tuple[str, ...] = (),
     shortfall: str = "",
+    final: str = "",
 ) -> Heading:
-    """The heading of a run from its history and the facts in its run.yaml (those under `data`).
+    """The heading of a run from its history and the facts in its run.yaml (those under `data`, and
+    whether its task has `label_names`).
 
     `live` tells whether a driver holds the run now; `unknown` is one of `UNKNOWN` where the history
     is not whole.
@@ -106,6 +114,8 @@ def heading(
         plain=facts.get("kind") == TRAINING,
         troubles=troubles,
         shortfall=shortfall,
+        final=final,
+        regression=(facts.get("task") or {}).get("label_names") == [],
     )
 
 
@@ -117,6 +127,11 @@ def decimals(number: float | None) -> str:
 def bounds(low: float | None, high: float | None) -> str:
     """An interval, `0.7580 to 0.7784`; empty where it is not known."""
     return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def baseline(regression: bool) -> str:
+    """What a model is compared with that has learned nothing from the texts."""
+    return "always the mean" if regression else "always the majority class"
 
 
 def mean_and_sd(mean: float, sd: float | None) -> str:
@@ -154,8 +169,8 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     better = "higher" if about.direction == "max" else "lower"
     lines = [", ".join([*parts, f"{about.objective} ({better} is better)"]), _state(rows, about)]
     lines.append(_selection(about))
-    if about.selected_on in _CHOICE and not about.plain:
-        lines.append(_CHOICE[about.selected_on])
+    if about.selected_on and not about.plain:
+        lines.append(_final(about))
     lines += [*_ties(rows, about), *_unsure(rows, about)]
     lines += [about.shortfall] if about.shortfall else []
     lines += [f"Not whole: {trouble}" for trouble in about.troubles]
@@ -164,13 +179,17 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
     return lines
 
 
-_CHOICE = {
-    "holdout": "The final score is on other rows, which play no part in this.",
-    "validation": (
-        "The winner was chosen on the rows that also give the final score: that score is "
-        "optimistic."
-    ),
-}
+def _final(about: Heading) -> str:
+    """What the winner scored in the end, and whether the rows of that score had a part in this."""
+    if about.selected_on == "validation":
+        told = f", {about.final}" if about.final else ""
+        return (
+            f"The winner was chosen on the rows that also give the final score{told}: that score "
+            "is optimistic."
+        )
+    if not about.final:
+        return "The final score is on other rows, which play no part in this."
+    return f"The final score is {about.final}, which played no part in this."
 
 
 def _state(rows: Sequence[Row], about: Heading) -> str:
@@ -182,11 +201,13 @@ def _state(rows: Sequence[Row], about: Heading) -> str:
     done = sum(counts.values())
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     trials = f"{done} of {max(about.planned, done)} trials done" + (f" ({told})" if told else "")
+    spent = f" in {duration(about.seconds)}" if about.seconds else ""
+    if about.live and about.reason in _OVER:
+        return f"{trials}{spent}; the search {ENDS[about.reason]}, what follows it is not"
     if about.live:
         return f"{trials}; the search is running, and so are {begun} trials: their rows will change"
     if about.reason == "missing":
         return f"{about.planned} trials were planned; the search {ENDS[about.reason]}"
-    spent = f" in {duration(about.seconds)}" if about.seconds else ""
     how = ENDS.get(about.reason or "", about.reason) or "was cut short (its driver is gone)"
     unfinished = (
         f"; {begun} begun and not done: `tuner resume {about.resume or about.run}` runs them again"
@@ -222,7 +243,7 @@ def _selection(about: Heading) -> str:
     beside = (
         ""
         if about.majority is None
-        else f"; always the majority class (or the mean) scores {about.majority:.4f} there"
+        else f"; {baseline(about.regression)} scores {about.majority:.4f} there"
     )
     chosen = "" if about.plain else ", which choose the winner"
     return f"scores are on {source}{chosen}{beside}"
@@ -230,11 +251,13 @@ def _selection(about: Heading) -> str:
 
 def _ties(rows: Sequence[Row], about: Heading) -> list[str]:
     """Who leads by chance alone, perhaps; and of whom that is not known."""
-    others = [row for row in rows[1:] if row.rank is not None]
+    # By rank: the rows may have been put in another order.
+    ranked = sorted((row for row in rows if row.rank), key=lambda row: row.rank or 0)
+    others = ranked[1:]
     compared = [row for row in others if row.tied is not None]
     if not compared:
         return []
-    leader, tied = rows[0].trial, [row.trial for row in compared if row.tied]
+    leader, tied = ranked[0].trial, [row.trial for row in compared if row.tied]
     many = "the" if about.selection_rows is None else f"{about.selection_rows:,}"
     at_once = "" if len(compared) == 1 else f" for all {len(compared) + 1:,} at once"
     how = f"paired bootstrap over {many} rows{_over_seeds(rows)}, 95 %{at_once}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.comparisons import Comparison, Comparisons
-from tuner.hyperparameters import Value
+from tuner.hyperparameters import REDUCTION, Value
 from tuner.journal import Direction, History, Record, Score
 from tuner.ranking import merit, ranked
 
@@ -88,7 +88,7 @@ def rows(
 
     Finished trials are ranked as `ranking.ranked` says, never by the order in which they ended;
     those that ran a configuration again follow the trial that drew it, without a rank. Stopped
-    trials follow by progress, then objective; the others in the order in which they were drawn.
+    trials follow by rung, then objective; the others in the order in which they were drawn.
     `comparisons` fill in what the scores' errors tell.
     """
     sign = -1.0 if direction == "max" else 1.0
@@ -130,8 +130,16 @@ def unranked_place(record: Record, sign: float) -> tuple[float, ...]:
     score = record.last
     if score is None or record.status not in ("finished", "stopped"):
         return (group, record.number)
-    ahead = 0.0 if record.status == "finished" else -score.progress
+    ahead = 0.0 if record.status == "finished" else -rung_of(score.progress)
     return (group, ahead, *merit(sign * score.objective, score.loss), record.number)
+
+
+def rung_of(progress: float) -> float:
+    """The share of a schedule at which the rung lies that `progress` (0 to 1) reached. A rung's
+    step is rounded up, so that of two trials at the same rung one is a step further."""
+    if not 0.0 < progress <= 1.0:
+        return 0.0
+    return float(REDUCTION) ** -math.ceil(-math.log(progress, REDUCTION) - 1e-9)
 
 
 def _status(record: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -211,5 +212,17 @@ def _run_and_trial(words: list[str], storage: str, command: str) -> tuple[Run, s
 
     if len(words) > 2:
         raise UserError(f"{' '.join(words)[:60]}: name one trial: tuner {command} [RUN] TRIAL")
+    if len(words) == 1 and not re.fullmatch(r"t\d+", words[0]) and _is_run(storage, words[0]):
+        raise UserError(f"{words[0]} is a run: add one of its trials: tuner {command} [RUN] TRIAL")
     run = find_run(storage, words[0] if len(words) == 2 else None)
     return run, words[-1]
+
+
+def _is_run(storage: str, name: str) -> bool:
+    from tuner.runs import find_run
+
+    try:
+        find_run(storage, name)
+    except UserError:
+        return False
+    return True

@@ -152,6 +152,7 @@ def _conclude(result: Result) -> int:
 def _closing(result: Result) -> list[str]:
     """What came out, where it lies and what can be done with it."""
     from tuner.cells import configuration
+    from tuner.headings import baseline
     from tuner.journal import read_history
     from tuner.outlook import comparison
 
@@ -171,10 +172,11 @@ def _closing(result: Result) -> list[str]:
         how = "trained" if file.plain else "retrained"
         facts = file.facts.get("data") or {}
         majority = (facts.get("majority") or {}).get("validation") or {}
+        regression = (file.facts.get("task") or {}).get("label_names") == []
         lines += [
             f"validation {_scores(result.metrics, result.intervals)}, {how} on all training rows",
             *(f"           {_scores(more)} on {split}" for split, more in result.more.items()),
-            f"           {_scores(majority)} for always the majority class (or the mean)",
+            f"           {_scores(majority)} for {baseline(regression)}",
             *([f"beware     {_short(result.shortfall)}"] if result.shortfall else []),
             f"model      {result.model_dir}",
             f"use it     pipeline('text-classification', model={str(result.model_dir)!r})",
