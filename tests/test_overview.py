@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from tuner.entries import entries
 from tuner.errors import UserError
 from tuner.journal import Journal
 from tuner.leases import hold
+from tuner.page.overview import write_overview
 from tuner.runs import Run
 from tuner.settings import Settings, write_run_file
 
@@ -510,3 +512,36 @@ def test_runs_of_one_name_are_told_apart(
     twin = made(tmp_path / "elsewhere", "good")
     found = json.loads(printed(capsys, "good", str(twin.folder), "--format", "json"))
     assert {row["run"] for row in found["rows"]} == {"runs/good", str(twin.folder)}
+
+
+def test_the_final_score_of_an_earlier_winner_does_not_stand_beside_the_new_one(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made(storage, "went-on", final=0.9)
+    file = run.best_folder / "metrics.json"
+    for rate, final in ((3.14e-5, 0.9), (1e-3, None)):
+        own = {**TRIALS[0].configuration, "learning_rate": rate}
+        scores = {"metrics": {"accuracy": 0.9}, "hyperparameters": own}
+        file.write_text(json.dumps(scores))
+        listed = json.loads(printed(capsys, "--all", "--format", "json"))
+        (entry,) = [each for each in listed if each["run"] == "went-on"]
+        assert entry["final"] == final
+    assert entry["troubles"] == [
+        "best/metrics.json is of an earlier winner: its accuracy 0.9000 is left out"
+    ]
+
+
+def test_a_model_in_a_folder_of_no_name_of_its_own_is_called_by_the_folder_above(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(storage, "again", model="runs/first/best")
+    listed = json.loads(printed(capsys, "--all", "--format", "json"))
+    assert {e["run"]: e["model"] for e in listed}["again"] == "first/best"
+
+
+def test_the_page_of_all_runs_says_what_its_scores_are(storage: Path) -> None:
+    write_overview(storage / "all.html", "Runs", entries(str(storage)))
+    text = (storage / "all.html").read_text()
+    assert "score: on the rows that chose it; final: the exported model&#39;s" in text
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)<', text)
+    assert heads[:3] == ["run", "task", "score"]

@@ -25,11 +25,12 @@ from tuner.journal import History, Journal, read_history
 from tuner.leaderboard import rows
 from tuner.page import keeper
 from tuner.page.captions import captions
+from tuner.page.grid import grid
 from tuner.page.html import embedded
 from tuner.page.importance import Importance, importance
 from tuner.page.keeper import ReportPage, page_text, write_page
 from tuner.page.reading import read_report
-from tuner.page.report import CURVES, POINTS, Report, report
+from tuner.page.report import CURVES, POINTS, Report, Work, report
 from tuner.page.verdict import Final, verdict
 from tuner.runs import Run, driven
 from tuner.spaces import load_space
@@ -392,3 +393,28 @@ def test_the_driver_of_a_run_in_a_store_keeps_the_files_that_are_not_there_yet(
     write_page(mine, live=False)
     assert (here / "best" / "metrics.json").exists()
     assert (here / "report.html").exists()
+
+
+def test_a_slot_that_followed_another_one_does_not_make_both_idle(page: Report) -> None:
+    page = dataclasses.replace(
+        page,
+        slots=["a", "b", "c"],
+        seconds=10.0,
+        work=[
+            Work("a", "t0", 0.0, 4.0, "finished"),
+            Work("b", "t1", 0.0, 10.0, "finished"),
+            Work("c", "t2", 4.0, 10.0, "finished"),
+        ],
+    )
+    said = "3 slots, 2 at once, at work on trials for 100 % of the time from the first trial on."
+    assert captions(page)["work"] == said
+
+
+def test_a_run_under_another_seed_names_the_trial_whose_configuration_it_is(
+    tmp_path: Path,
+) -> None:
+    listed = rows(journal_of(tmp_path / "journal.jsonl", [Told()]), "max")
+    again = dataclasses.replace(listed[0], trial="t001", rank=None, reseed_of="t000")
+    shown = grid([*listed, again], Heading(objective="accuracy"))
+    assert [line.cells[1] for line in shown.lines] == ["t000", "t001 of t000"]
+    assert shown.lines[1].keys[1] == "t001"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from tuner.cells import one_line
@@ -159,9 +160,15 @@ def _status(seen: View) -> str:
     return seen.history.reason or "killed"
 
 
+_NAMELESS = ("best", "model")
+"""Folders whose names say nothing of the model in them: the folder above says more."""
+
+
 def _model(seen: View) -> str | None:
     named = (seen.facts.get("model") or {}).get("name")
     given = seen.settings.model if seen.settings else None
+    if given and PurePath(given).name in _NAMELESS:
+        return "/".join(PurePath(given).parts[-2:])
     return named or (given.rstrip("/").rpartition("/")[2] if given else None)
 
 
@@ -179,7 +186,8 @@ _Final = tuple[float | None, float | None, float | None]
 
 
 def _final(seen: View) -> tuple[_Final, str | None]:
-    """The exported model's score with its interval, and what is wrong with the file they are in."""
+    """The exported model's score with its interval, and what is wrong with the file they are in:
+    a model of another configuration than the run's best has no place beside that one's score."""
     place = f"{seen.run.best_folder.name}/{SCORES}"
     if not bring(seen.run, place):
         return (None, None, None), None
@@ -188,6 +196,10 @@ def _final(seen: View) -> tuple[_Final, str | None]:
         value = scores["metrics"].get(seen.objective)
         if value is None:
             return (None, None, None), None
+        winner, made_of = best(seen.rows), scores.get("hyperparameters")
+        if made_of and (winner is None or made_of != winner.hyperparameters):
+            said = f"{place} is of an earlier winner: its {seen.objective} {value:.4f} is left out"
+            return (None, None, None), said
         low, high = (scores.get("intervals") or {}).get(seen.objective) or (None, None)
         return (float(value), low, high), None
     except (UserError, ValueError, TypeError, AttributeError):

@@ -113,6 +113,16 @@ def usual(found: Sequence[Entry]) -> list[Column]:
     return [column for column in COLUMNS if column.field != "sd" or seeded]
 
 
+def reading(found: Sequence[Entry]) -> str:
+    """What the two scores of a run are."""
+    seeded = any(entry.seeds > 1 for entry in found)
+    means = ", the mean where a run's best ran under several seeds" if seeded else ""
+    return (
+        f"score: on the rows that chose it{means}; final: the exported model's, on the validation "
+        "rows"
+    )
+
+
 def sheet(found: Sequence[Entry], listed: Sequence[Column]) -> Sheet:
     """The entries as texts."""
     rows = [[column.text(entry) for column in listed] for entry in found]
@@ -169,12 +179,9 @@ def render(
             table["troubles"] = ["; ".join(each) or None for each in table["troubles"]]
         return csv_of(table)
     many = len(found)
-    means = ", the mean where a run's best ran under several seeds"
-    means = means if any(entry.seeds > 1 for entry in shown) else ""
     lines = [
         f"{many} run{'s' * (many != 1)} in {storage}: the best trial of each, by task",
-        f"score: on the rows that chose it{means}; final: the exported model's, on the validation "
-        "rows",
+        reading(shown),
     ]
     troubles = [f"{e.run}: {one_line(trouble, 300)}" for e in shown for trouble in e.troubles]
     left = many - len(shown)

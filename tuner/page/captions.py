@@ -6,6 +6,7 @@ Words only; knows nothing of HTML.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 
 from tuner.headings import duration
 from tuner.page.report import CURVES, POINTS, UNKNOWN, Report
@@ -95,14 +96,25 @@ def _work(page: Report) -> str:
     busy = sum(piece.end - piece.start for piece in page.work)
     begin = min(piece.start for piece in page.work)
     many = sum(slot != UNKNOWN for slot in page.slots)
-    whole = max(1e-9, (page.seconds - begin) * many)
+    at_once = _at_once(page)
+    whole = max(1e-9, (page.seconds - begin) * at_once)
     lost = sum(piece.ended in ("lost", "cut") for piece in page.work)
     slots = f"{many} slot{'s' * (many != 1)}"
     if lost:
         pieces = f"{lost} piece{'s' * (lost != 1)} of work"
         return f"{slots} worked on trials; {pieces} ended with a slot or a driver that was lost."
+    slots += f", {at_once} at once" if many > at_once else ""
     share = min(100, 100 * busy / whole)
     return f"{slots}, at work on trials for {share:.0f} % of the time from the first trial on."
+
+
+def _at_once(page: Report) -> int:
+    """How many pieces of work went on at the same time at most: a slot that another one followed
+    was not idle ever after."""
+    moments = sorted(
+        moment for piece in page.work for moment in ((piece.start, 1), (piece.end, -1))
+    )
+    return max(accumulate(step for _, step in moments))
 
 
 def _confusion(page: Report) -> str:

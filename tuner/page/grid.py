@@ -53,7 +53,7 @@ def grid(rows: Sequence[Row], about: Heading) -> Grid:
     """The leaderboard: the columns that say something of any row, best row first."""
     columns: list[tuple[Field, Callable[[Row], _Cell]]] = [
         (Field("rank"), lambda row: _whole(row.rank)),
-        (Field("trial", numeric=False), lambda row: (row.trial, row.trial)),
+        (Field("trial", numeric=False), lambda row: (_trial(row), row.trial)),
         (Field("status", numeric=False), lambda row: (status(row, about),) * 2),
         (
             Field(about.objective, hint="on the selection rows, at the trial's last report"),
@@ -93,6 +93,10 @@ def grid(rows: Sequence[Row], about: Heading) -> Grid:
         texts, keys = zip(*cells, strict=True)
         lines.append(Line(texts, keys, status(row, about)))
     return Grid(tuple(field for field, _ in columns), tuple(lines))
+
+
+def _trial(row: Row) -> str:
+    return row.trial if row.reseed_of is None else f"{row.trial} of {row.reseed_of}"
 
 
 def _whole(number: int | None) -> _Cell:

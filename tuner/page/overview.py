@@ -14,16 +14,19 @@ from urllib.parse import quote
 
 from tuner.documents import finite, write_text
 from tuner.entries import Entry
-from tuner.overview import Column, usual
+from tuner.overview import Column, reading, usual
 from tuner.page.grid import Field, Grid, Key, Line
 from tuner.page.html import render
 from tuner.page.keeper import PAGE, ROWS
 from tuner.stores import is_uri
 
+_FIRST = ("run", "task", "score", "low", "sd", "final", "final_low")
+"""What a phone shows before one scrolls."""
+
 
 def overview_grid(entries: Sequence[Entry], folder: Path) -> Grid:
     """The table of the runs; links lead from `folder` to the pages that there are."""
-    listed = usual(entries)
+    listed = sorted(usual(entries), key=lambda column: column.field not in _FIRST)
     fields = [Field(column.head.name, column.head.numeric) for column in listed]
     return Grid(tuple(fields), tuple(_line(entry, listed, folder) for entry in entries))
 
@@ -42,6 +45,7 @@ def write_overview(file: Path, title: str, entries: Sequence[Entry]) -> None:
         title=title,
         written=datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
         grid=grid,
+        reading=reading(entries),
         notes=[f"{entry.run}: {trouble}" for entry in entries for trouble in entry.troubles],
         rows=ROWS,
     )

@@ -115,6 +115,8 @@
   let printing = false;
 
   const dark = () => !printing && matchMedia("(prefers-color-scheme: dark)").matches;
+  // Viridis without the end that a thin line would be lost with on this ground.
+  const viridis = () => (dark() ? ["#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"] : ["#440154", "#414487", "#2a788e", "#1f968b", "#3fa34d"]).map((colour, at) => [at / 4, colour]);
 
   function colours() {
     const style = getComputedStyle(document.documentElement);
@@ -254,7 +256,7 @@
         { label: "done, %", values: shares.map((share) => 100 * share), range: [0, 100] },
         { label: plain(data.objective), values: scores },
       ],
-      line: { color: scores, colorscale: "Viridis", reversescale: (data.direction === "min") === dark(), showscale: true, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: ink.text } } },
+      line: { color: scores, colorscale: viridis(), reversescale: (data.direction === "min") === dark(), showscale: true, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: ink.text } } },
       unselected: { line: { color: ink.quiet, opacity: 0.12 } },
       labelfont: { color: ink.text, size: 12 },
       tickfont: { color: ink.text, size: 11 },

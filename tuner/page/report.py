@@ -150,7 +150,7 @@ def report(
         live=about.live,
         plain=about.plain,
         verdict=verdict(rows, about, history, score),
-        heading=heading_lines(rows, replace(about, shortfall="")),
+        heading=heading_lines(rows, replace(about, shortfall="", final="")),
         grid=grid(rows, about),
         trials=len(rows),
         winner=ranked.trial if ranked else None,

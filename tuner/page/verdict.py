@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.cells import configuration
-from tuner.headings import ENDS, Heading, bounds, decimals, duration, mean_and_sd
+from tuner.headings import ENDS, Heading, baseline, bounds, decimals, duration, mean_and_sd
 from tuner.history import History
 from tuner.leaderboard import Row, best
 
@@ -91,7 +91,7 @@ def _final(winner: Row, about: Heading, final: Final) -> str:
     beside = (
         ""
         if final.baseline is None
-        else f" Always the majority class (or the mean) scores {final.baseline:.4f} there."
+        else f" {baseline(about.regression).capitalize()} scores {final.baseline:.4f} there."
     )
     within = _within(final.low, final.high)
     return (
