@@ -319,6 +319,13 @@ def test_two_lines_in_a_notebook_read_the_columns_that_the_readme_lists(
     exec("\n".join(lines), names)
     assert list(names["trials"]["trial"]) == BEST_FIRST
 
+    trials = names["trials"]
+    kinds = {name: str(trials[name].dtype) for name in ("rank", "tied", "seeds", "begun")}
+    assert kinds == {"rank": "Int64", "tied": "boolean", "seeds": "Int64", "begun": "boolean"}
+    assert list(trials[trials.tied == False].trial) == BEST_FIRST[:1]  # noqa: E712
+    assert list(trials[trials["rank"] <= 2].trial) == BEST_FIRST[:2], "nulls are no rank"
+    assert list(trials[trials.tied].trial) == []
+
     table = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
     listed = {
         name: kind.strip() for columns, kind in table for name in re.findall(r"`([^`]+)`", columns)

@@ -75,14 +75,36 @@ def csv_of(table: Mapping[str, Sequence[Any]]) -> str:
 
 
 def to_table(rows: Sequence[Row]) -> pa.Table:
-    """The flat columns as an Arrow table; a hyperparameter of mixed types becomes text."""
+    """The flat columns as an Arrow table; a hyperparameter of mixed types becomes text.
+
+    pandas reads whole numbers and truth values as such where some are not known, too."""
     import pyarrow as pa
 
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
     table = columns(rows)
     arrays = {name: _array(table[name], types[kind]) for name, kind in _KINDS.items()}
     arrays |= {name: _array(values) for name, values in table.items() if name not in arrays}
-    return pa.table({name: arrays[name] for name in table})
+    whole = pa.table({name: arrays[name] for name in table})
+    return whole.replace_schema_metadata(_for_pandas(whole.schema))
+
+
+def _for_pandas(schema: pa.Schema) -> dict[str, str]:
+    """What makes pandas read columns with nulls in its nullable types, not as floats and objects
+    (pandas' developer guide, "Storing pandas DataFrame objects in Apache Parquet format")."""
+    nullable = {"int64": "Int64", "bool": "boolean"}
+    said = [
+        {
+            "name": field.name,
+            "field_name": field.name,
+            "pandas_type": str(field.type),
+            "numpy_type": nullable[str(field.type)],
+            "metadata": None,
+        }
+        for field in schema
+        if str(field.type) in nullable
+    ]
+    known = {"index_columns": [], "column_indexes": [], "columns": said, "pandas_version": "2.0"}
+    return {"pandas": json.dumps(known)}
 
 
 _KINDS: dict[str, type] = {
