@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from tuner.errors import UserError
-from tuner.intervals import counts, interval, resampled, standard_error
+from tuner.intervals import counts, interval, interval_of, resampled, standard_error
 from tuner.metrics import score
 from tuner.tasks import ACCURACY, DIRECTIONS, F1, MACRO_F1, MATTHEWS, PEARSON, RMSE, SPEARMAN
 
@@ -92,6 +93,18 @@ def test_an_accuracys_interval_and_error_are_those_of_the_binomial() -> None:
         (0.75 - 1.96 * error, 0.75 + 1.96 * error), abs=4e-3
     )
     assert interval(values, 0.5).low > found.low
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_accuracy_without_a_single_exception_is_not_called_certain(right: bool) -> None:
+    labels, logits = np.zeros(400, int), np.eye(2)[np.full(400, int(not right))]
+    values = resampled([ACCURACY], logits, labels)[ACCURACY]
+    assert set(values) == {float(right)}
+    found = interval_of(ACCURACY, values, 400)
+    exact = binomtest(400 * right, 400).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    some = np.array([0.5, 0.7, 1.0])
+    assert interval_of(ACCURACY, some, 400) == interval(some)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def compare(
     that it was scored on is in the resamples, too: `worse` errs towards a tie.) Who is tied,
     `tuner.ties.apart` says, with the same error of each configuration in its draws.
     """
-    from tuner.intervals import interval, standard_error
+    from tuner.intervals import interval_of, standard_error
 
     found: dict[str, Comparison] = {}
     verdicts = _verdicts(entrants, draws, direction)
@@ -104,7 +104,7 @@ def compare(
         for record in entrant.scored:
             name = record.name
             if name in draws:
-                bounds = interval(draws.of(name))
+                bounds = interval_of(objective, draws.of(name), draws.rows(name))
                 se, low, high = map(
                     _short, (standard_error(draws.of(name)), bounds.low, bounds.high)
                 )

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tuner.answers import Index, Logits, probabilities
 from tuner.errors import UserError
-from tuner.intervals import LEVEL, RESAMPLES, Interval, interval, resampled
+from tuner.intervals import LEVEL, RESAMPLES, Interval, interval_of, resampled
 from tuner.metrics import score
 from tuner.sources import LABEL
 from tuner.tasks import Task
@@ -139,7 +139,8 @@ def evaluate(
     draws = resampled(task.metrics, logits, labels, resamples=resamples, seed=seed)
     constant, baseline = _baseline(task, labels)
     scores = tuple(
-        Score(name, value, interval(draws[name]), baseline[name]) for name, value in values.items()
+        Score(name, value, interval_of(name, draws[name], len(labels)), baseline[name])
+        for name, value in values.items()
     )
     return Evaluation(
         task=task,

@@ -114,6 +114,18 @@ def interval(values: Array, level: float = LEVEL) -> Interval:
     return Interval(float(low), float(high))
 
 
+def interval_of(metric: str, values: Array, rows: int, level: float = LEVEL) -> Interval:
+    """`interval` of a metric on resamples of `rows` rows.
+
+    Where a model is right in every row, or in none, no resample moves its accuracy, and yet other
+    rows could: it gets the exact interval of a binomial share (Clopper and Pearson 1934)."""
+    found = interval(values, level)
+    if metric != ACCURACY or found.low != found.high or found.low not in (0.0, 1.0):
+        return found
+    far = ((1 - level) / 2) ** (1 / rows)
+    return Interval(far, 1.0) if found.low == 1.0 else Interval(0.0, 1 - far)
+
+
 def standard_error(values: Array) -> float:
     """The standard deviation of a metric over resamples."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
