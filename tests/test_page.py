@@ -66,6 +66,16 @@ def test_a_final_score_on_the_rows_that_chose_is_called_optimistic(run: Run) -> 
     assert "this score is optimistic" in said[1]
 
 
+def test_nobody_has_won_a_search_that_did_not_end(run: Run) -> None:
+    history = read_history(run.journal_file)
+    listed = rows(history, "max")
+    for reason, how in (("complete", "won"), ("budget", "won"), (None, "is ahead")):
+        about = Heading(objective="accuracy", reason=reason)
+        assert verdict(listed, about, history, None)[0].startswith(f"t001 {how}: lr")
+    about = Heading(objective="accuracy", reason="interrupted")
+    assert verdict(listed, about, history, Final(0.8, 10, "validation"))[0].startswith("t001 won")
+
+
 def test_ties_are_said_in_words(run: Run) -> None:
     history = read_history(run.journal_file)
     table = rows(history, "max")

@@ -26,7 +26,7 @@ ENDS = {
 }
 """How a search ended, after "the search"."""
 
-_OVER = ("complete", "budget")
+OVER = ("complete", "budget")
 """Where the winner is retrained and scored next."""
 
 UNKNOWN = ("missing", "broken")
@@ -202,7 +202,7 @@ def _state(rows: Sequence[Row], about: Heading) -> str:
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     trials = f"{done} of {max(about.planned, done)} trials done" + (f" ({told})" if told else "")
     spent = f" in {duration(about.seconds)}" if about.seconds else ""
-    if about.live and about.reason in _OVER:
+    if about.live and about.reason in OVER:
         return f"{trials}{spent}; the search {ENDS[about.reason]}, what follows it is not"
     if about.live:
         return f"{trials}; the search is running, and so are {begun} trials: their rows will change"

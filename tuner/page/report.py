@@ -104,6 +104,7 @@ class Report:
     written: str
     live: bool
     plain: bool
+    regression: bool
     verdict: list[str]
     heading: list[str]
     grid: Grid
@@ -149,6 +150,7 @@ def report(
         written=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         live=about.live,
         plain=about.plain,
+        regression=about.regression,
         verdict=verdict(rows, about, history, score),
         heading=heading_lines(rows, replace(about, shortfall="", final="")),
         grid=grid(rows, about),

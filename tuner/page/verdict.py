@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.cells import configuration
-from tuner.headings import ENDS, Heading, baseline, bounds, decimals, duration, mean_and_sd
+from tuner.headings import ENDS, OVER, Heading, baseline, bounds, decimals, duration, mean_and_sd
 from tuner.history import History
 from tuner.leaderboard import Row, best
 
@@ -65,7 +65,9 @@ def verdict(
             f"{about.objective} {_number(winner.objective)} on the selection rows."
         ]
     else:
-        said = [f"{winner.trial} won: {configuration(winner.hyperparameters)}."]
+        # Whoever leads a search that did not end has not won it.
+        won = "won" if final or about.reason in OVER else "is ahead"
+        said = [f"{winner.trial} {won}: {configuration(winner.hyperparameters)}."]
         said.append(_final(winner, about, final) if final else _own_score(winner, about))
         said += [f"{about.shortfall}."] if about.shortfall else []
     if winner is not None and not about.plain:
