@@ -280,7 +280,10 @@ def test_the_heading_has_the_final_score_and_whether_its_rows_had_a_part(board: 
     bare = final_score("accuracy", scores)
     biased = dataclasses.replace(ABOUT, final=bare, selected_on="validation")
     text = render(board, "table", biased)
-    assert f"also give the final score, {bare}: that score is optimistic." in text
+    assert "The winner was chosen on the rows that also give the final score" in text
+    assert f"final score, {bare}: that score is optimistic." in text
+    text = render(board, "table", dataclasses.replace(biased, final=""))
+    assert "The winner is chosen on the rows that also give the final score: that" in text
     assert final_score("f1", scores) == ""
 
 

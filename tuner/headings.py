@@ -182,9 +182,9 @@ def heading_lines(rows: Sequence[Row], about: Heading) -> list[str]:
 def _final(about: Heading) -> str:
     """What the winner scored in the end, and whether the rows of that score had a part in this."""
     if about.selected_on == "validation":
-        told = f", {about.final}" if about.final else ""
+        was, told = ("was", f", {about.final}") if about.final else ("is", "")
         return (
-            f"The winner was chosen on the rows that also give the final score{told}: that score "
+            f"The winner {was} chosen on the rows that also give the final score{told}: that score "
             "is optimistic."
         )
     if not about.final:
