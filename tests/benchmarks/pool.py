@@ -7,7 +7,7 @@
 be stopped at any time; run it once per core, with the parts 0/2 and 1/2 on two. `gather` puts them
 together as `pool.parquet` beside this script, a row a trial:
 
-- `task`, `configuration` (its number: the same on every task), `repeat` (0, 1, 2: seeds), and the
+- `task`, `configuration` (its number: the same on every task), `repeat` (0 to 3: seeds), and the
   hyperparameters under their own names; `rows`: how many it was trained on;
 - `step`, `objective`, `loss`: lists over the points where the trial was scored on the selection
   rows: the ends of its epochs and 1/9, 1/3 and all of its schedule; `epoch_steps` and `total_steps`
@@ -231,7 +231,7 @@ def main() -> None:
     training.add_argument("--imdb", required=True, help="the reviews: review, sentiment")
     training.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     training.add_argument("--configurations", type=int, default=24)
-    training.add_argument("--seeds", type=int, default=3)
+    training.add_argument("--seeds", type=int, default=4)
     training.add_argument("--part", default="0/1", help="k/n: every n-th trial, from the k-th")
     training.set_defaults(act=train)
     gathering = commands.add_parser("gather")
