@@ -116,6 +116,9 @@ def test_a_text_of_a_log_s_size_is_masked_at_once() -> None:
         "api key",
         "secret key: ",
         f"wandb {WANDB} ",
+        "'http://x ",
+        '"s3://b/x@ ',
+        "http://h:1/@",
     ):
         many = "://" + text * (65536 // len(text))
         assert masked(masked(many)) == masked(many)

@@ -86,10 +86,11 @@ def without_credentials(text: str, *, whole: bool = False) -> str:
     written as %40 and %2F). A user whose name holds a slash is not told from a host.
     """
     kept: list[str] = []
+    places = _Ends(text)
     done, mark = 0, text.find("://")
     while mark >= 0:
         begins = mark + 3
-        ends = len(text) if whole else _end(text, mark)
+        ends = len(text) if whole else places.after(mark)
         last = text.rfind("@", begins, ends)
         if last < 0:
             mark = text.find("://", max(begins, ends))
@@ -113,11 +114,25 @@ def value_without_credentials(value: Any) -> Any:
     return value
 
 
-def _end(text: str, mark: int) -> int:
-    """Where the URI ends whose scheme ends at `mark`."""
-    opened = _SCHEME.search(text, max(0, mark - _SCHEME_LENGTH), mark)
-    found = _END[opened[1] if opened else ""].search(text, mark) or _END[""].search(text, mark)
-    return found.start() if found else len(text)
+class _Ends:
+    """Where the URIs of a text end. What ends one is looked for once and not again for each of
+    them, so that a text takes no longer than it is long."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._next: dict[str, int] = {}
+
+    def after(self, mark: int) -> int:
+        """Where the URI ends whose scheme ends at `mark`; marks are asked for from left to right."""
+        opened = _SCHEME.search(self._text, max(0, mark - _SCHEME_LENGTH), mark)
+        ends = self._first(opened[1] if opened else "", mark)
+        return ends if ends < len(self._text) else self._first("", mark)
+
+    def _first(self, quote: str, mark: int) -> int:
+        if self._next.get(quote, -1) < mark:
+            found = _END[quote].search(self._text, mark)
+            self._next[quote] = found.start() if found else len(self._text)
+        return self._next[quote]
 
 
 def _has_user(text: str, mark: int, ends: int) -> bool:
