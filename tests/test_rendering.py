@@ -296,6 +296,7 @@ def test_a_regression_is_compared_with_the_mean(board: list[Row]) -> None:
 def test_a_search_that_is_over_is_not_said_to_run_while_its_winner_is_retrained(
     board: list[Row],
 ) -> None:
-    text = render(board, "table", dataclasses.replace(ABOUT, live=True))
-    assert "the search is complete, what follows it is not" in text
-    assert "is running" not in text.split("rank")[0]
+    for reason, how in (("complete", "is complete"), ("budget", "was ended by its time budget")):
+        text = render(board, "table", dataclasses.replace(ABOUT, live=True, reason=reason))
+        assert f"the search {how}; what follows it goes on" in text
+        assert "is running" not in text.split("rank")[0]

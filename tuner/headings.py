@@ -203,7 +203,7 @@ def _state(rows: Sequence[Row], about: Heading) -> str:
     trials = f"{done} of {max(about.planned, done)} trials done" + (f" ({told})" if told else "")
     spent = f" in {duration(about.seconds)}" if about.seconds else ""
     if about.live and about.reason in OVER:
-        return f"{trials}{spent}; the search {ENDS[about.reason]}, what follows it is not"
+        return f"{trials}{spent}; the search {ENDS[about.reason]}; what follows it goes on"
     if about.live:
         return f"{trials}; the search is running, and so are {begun} trials: their rows will change"
     if about.reason == "missing":
