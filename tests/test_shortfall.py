@@ -68,6 +68,14 @@ def test_neither_score_counts_for_more_than_its_rows_do(listed: list[Row]) -> No
     assert found([replace(listed[0], objective_se=0.05), *listed[1:]], 0.49) is None
 
 
+def test_a_trial_without_an_exception_is_not_taken_for_certain(listed: list[Row]) -> None:
+    """100 right of 100 rows, where a model that is right in 98 % may well be."""
+    perfect = {"objective": 1.0, "objective_se": 0.0, "objective_high": 1.0}
+    rows = [replace(listed[0], **perfect, objective_low=0.025 ** (1 / 100)), *listed[1:]]
+    assert found(rows, 0.98, half=0.004) is None
+    assert found(rows, 0.9, half=0.004) is not None
+
+
 def test_a_better_score_and_one_of_which_nothing_more_is_known_are_no_shortfall(
     listed: list[Row],
 ) -> None:

@@ -80,7 +80,8 @@ def shortfall(
     """
     winner = rows[0] if rows else None
     value = metrics.get(metric)
-    if same_rows or winner is None or winner.objective_se is None or value is None:
+    own = None if winner is None else _own_error(winner)
+    if same_rows or winner is None or own is None or value is None:
         return None
     final = _error(metric, value, intervals.get(metric), count)
     if final is None:
@@ -92,7 +93,7 @@ def shortfall(
     normal, finished = NormalDist(), sum(row.rank is not None for row in rows)
     spread = (winner.objective_sd or 0.0) if seeded else 0.0
     chance = (1 - LEVEL) / 2 / max(1, finished)
-    bound = normal.inv_cdf(1 - chance) * math.hypot(winner.objective_se, final, spread)
+    bound = normal.inv_cdf(1 - chance) * math.hypot(own, final, spread)
     sign = 1.0 if direction == "max" else -1.0
     if not sign * (expected - value) > bound:
         return None
@@ -120,6 +121,16 @@ def told_of(
     return shortfall(
         rows, metric, direction, scores["metrics"], intervals, count, same_rows=same_rows
     )
+
+
+def _own_error(winner: Row) -> float | None:
+    """A trial's standard error; of an accuracy without an exception, which no resample moves, the
+    one for which its exact interval stands."""
+    bounds = (winner.objective_low, winner.objective_high)
+    if winner.objective_se != 0.0 or winner.objective is None or None in bounds:
+        return winner.objective_se
+    reach = max(abs(bound - winner.objective) for bound in bounds if bound is not None)
+    return reach / NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 def _error(metric: str, value: float, bounds: Sequence[float] | None, count: int) -> float | None:
