@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import math
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.journals import Told, journal_of
+from tuner.runs import Run
 
 FILE = Path(__file__).parent / "benchmarks" / "replay.py"
 
@@ -161,3 +163,18 @@ def test_live_searches_are_compared_at_what_the_shorter_one_had_spent(
     search = live.Outcome("default", 1, 6.4, way, 0.65)
     assert [search.at(epochs) for epochs in (3.0, 6.0, 6.4)] == [0.4, 0.4, 0.7]
     assert math.isnan(search.at(2.9))
+
+
+def test_a_live_search_that_was_cut_short_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    live = importlib.import_module("live")
+    args = argparse.Namespace(task="stsb", glue="glue", model="model", folder=tmp_path)
+    run = Run(tmp_path / "stsb-default-1")
+    begun = live.command(run, live.SEARCHES["default"], 1, args)
+    assert begun[3:6] == ["tune", "--task", "stsb"]
+    assert begun[-4:] == ["--name", "stsb-default-1", "--storage", str(tmp_path)]
+    run.folder.mkdir()
+    went_on = live.command(run, live.SEARCHES["default"], 1, args)
+    assert went_on[3:] == ["resume", str(run.folder)]

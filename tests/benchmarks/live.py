@@ -3,8 +3,8 @@
     python tests/benchmarks/live.py FOLDER --model DIR --glue DIR [--seeds 1,2,3] [--task stsb]
 
 `replay.py` plays searches over trials that lie there; these are run, each in a fresh process, on
-the same rows as the pool's. A search whose run in FOLDER has ended is read and not run again, so
-that this may be stopped at any time. One line a search:
+the same rows as the pool's. A search whose run in FOLDER has ended is read and not run again, and
+one that was cut short goes on, so that this may be stopped at any time. One line a search:
 
 - **epochs**: what all its trials were trained for, in epochs of the search's rows;
 - **best**: the best score of a finished trial on the selection rows; **at equal epochs**: the best
@@ -90,20 +90,28 @@ def ended(run: Run) -> bool:
 
 
 def search(run: Run, options: str, seed: int, args: argparse.Namespace) -> None:
-    """Run a search to its end; what it says goes into a file beside its folder."""
-    rows = [f"--{name.replace('_', '-')}={value}" for name, value in ROWS.items()]
-    command = [sys.executable, "-m", "tuner", "tune", "--task", args.task, "--data", args.glue]
-    command += ["--model", args.model, "--space", SPACE, "--precision", "bf16", "--slots", "2"]
-    command += [*rows, *options.split(), "--seed", str(seed)]
-    command += ["--name", run.folder.name, "--storage", str(args.folder)]
-    with open(args.folder / f"{run.folder.name}.log", "w") as log:
+    """Run a search to its end, or go on with it; what it says goes into a file beside its
+    folder."""
+    with open(args.folder / f"{run.folder.name}.log", "a") as log:
         subprocess.run(
-            command,
+            command(run, options, seed, args),
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
             check=True,
         )
+
+
+def command(run: Run, options: str, seed: int, args: argparse.Namespace) -> list[str]:
+    tuner = [sys.executable, "-m", "tuner"]
+    if run.folder.exists():
+        return [*tuner, "resume", str(run.folder)]
+    rows = [f"--{name.replace('_', '-')}={value}" for name, value in ROWS.items()]
+    return [
+        *(*tuner, "tune", "--task", args.task, "--data", args.glue, "--model", args.model),
+        *("--space", SPACE, "--precision", "bf16", "--slots", "2", *rows, *options.split()),
+        *("--seed", str(seed), "--name", run.folder.name, "--storage", str(args.folder)),
+    ]
 
 
 def table(outcomes: list[Outcome]) -> str:
