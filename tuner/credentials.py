@@ -123,7 +123,7 @@ class _Ends:
         self._next: dict[str, int] = {}
 
     def after(self, mark: int) -> int:
-        """Where the URI ends whose scheme ends at `mark`; marks are asked for from left to right."""
+        """Where the URI ends whose scheme ends at `mark`; asked for from left to right."""
         opened = _SCHEME.search(self._text, max(0, mark - _SCHEME_LENGTH), mark)
         ends = self._first(opened[1] if opened else "", mark)
         return ends if ends < len(self._text) else self._first("", mark)
