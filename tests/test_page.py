@@ -418,6 +418,8 @@ def test_a_slot_that_followed_another_one_does_not_make_both_idle(page: Report) 
     )
     said = "3 slots, 2 at once, at work on trials for 100 % of the time from the first trial on."
     assert captions(page)["work"] == said
+    page = dataclasses.replace(page, slots=["a"], work=[Work("a", "t0", 1.0, 1.0, "failed")])
+    assert captions(page)["work"].startswith("1 slot, at work on trials for 0 %")
 
 
 def test_a_run_under_another_seed_names_the_trial_whose_configuration_it_is(

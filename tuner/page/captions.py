@@ -114,7 +114,8 @@ def _at_once(page: Report) -> int:
     moments = sorted(
         moment for piece in page.work for moment in ((piece.start, 1), (piece.end, -1))
     )
-    return max(accumulate(step for _, step in moments))
+    # What began and ended in one moment went on, too.
+    return max(1, *accumulate(step for _, step in moments))
 
 
 def _confusion(page: Report) -> str:
