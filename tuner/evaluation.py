@@ -130,8 +130,8 @@ def evaluate(
 ) -> Evaluation:
     """Score `logits` [rows, labels] against the labels of `table`, whose rows are called `names`.
 
-    Intervals hold 95 % of the metric's values over `resamples` bootstrap draws of the rows. `worst`
-    is how many mistakes to keep at most. Raises UserError when a row has no label.
+    Intervals are 95 % ones over `resamples` bootstrap draws of the rows, as `interval_of` has them.
+    `worst` is how many mistakes to keep at most. Raises UserError when a row has no label.
     """
     check_labelled(task, table, split)
     labels = table[LABEL].to_numpy()
