@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from tuner.answers import Index, Logits, probabilities
 from tuner.errors import UserError
-from tuner.intervals import LEVEL, RESAMPLES, Interval, interval_of, resampled
+from tuner.intervals import RESAMPLES, Interval, interval_of, resampled
 from tuner.metrics import score
 from tuner.sources import LABEL
-from tuner.tasks import Task
+from tuner.tasks import LEVEL, Task
 
 WORST = 10
 """How many mistakes are shown unless another number is asked for."""

@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tuner.errors import UserError, suggestion
-from tuner.tasks import ACCURACY, F1, MACRO_F1, MATTHEWS, PEARSON, RMSE, SPEARMAN
+from tuner.tasks import ACCURACY, F1, LEVEL, MACRO_F1, MATTHEWS, PEARSON, RMSE, SPEARMAN
 
 Array = npt.NDArray[Any]
 
 RESAMPLES = 2_000
-LEVEL = 0.95
 
 _BLOCK = 1_000_000
 """The most counts that are held at once: rows times resamples."""

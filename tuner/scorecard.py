@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.cells import one_line
 from tuner.evaluation import Evaluation, Mistake
-from tuner.intervals import LEVEL
+from tuner.tasks import LEVEL
 
 WIDTH = 100
 

@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
-from tuner.intervals import LEVEL
 from tuner.journal import Direction
 from tuner.leaderboard import Row
-from tuner.tasks import ACCURACY
+from tuner.tasks import ACCURACY, LEVEL
 
 
 @dataclass(frozen=True)

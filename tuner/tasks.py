@@ -34,6 +34,9 @@ DIRECTIONS: Mapping[str, Literal["max", "min"]] = MappingProxyType(
 )
 """Every metric there is, and whether more or less of it is better."""
 
+LEVEL = 0.95
+"""How likely a metric lies within the interval that it is given with."""
+
 CLASS_METRICS = (ACCURACY, MACRO_F1)
 """What a classification of one's own records."""
 

@@ -16,7 +16,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tuner.intervals import LEVEL, Array
+from tuner.intervals import Array
+from tuner.tasks import LEVEL
 
 _ROUNDING = 1 + 1e-6
 """Scores of whole rows lie exactly on the bound now and then: that is not past it."""
