@@ -527,7 +527,7 @@ def test_the_final_score_of_an_earlier_winner_does_not_stand_beside_the_new_one(
         (entry,) = [each for each in listed if each["run"] == "went-on"]
         assert entry["final"] == final
     assert entry["troubles"] == [
-        "best/metrics.json is of an earlier winner: its accuracy 0.9000 is left out"
+        "best/metrics.json is of an earlier winner: its scores are left out"
     ]
 
 

@@ -16,10 +16,10 @@ from tuner.connections import at_once
 from tuner.errors import TunerError, UserError, suggestion
 from tuner.hyperparameters import EPOCHS
 from tuner.leaderboard import Row, best
-from tuner.runs import SCORES, Run, bring, list_runs
+from tuner.runs import Run, list_runs
 from tuner.standing import standing
 from tuner.tasks import DIRECTIONS
-from tuner.views import View, scores_of, view
+from tuner.views import View, view
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def _entry(run: Run) -> Entry:
 def entry_of(seen: View) -> Entry:
     """A run in short, as far as it can be read."""
     first = leader(seen)
-    (final, *within), broken = _final(seen)
+    scores = seen.scores or {}
+    final = (scores.get("metrics") or {}).get(seen.objective)
+    within = (scores.get("intervals") or {}).get(seen.objective) or (None, None)
     records = list(seen.history.records.values())
     spent = [
         (record.last.progress, record.configuration.get(EPOCHS))
@@ -126,7 +128,7 @@ def entry_of(seen: View) -> Entry:
         high=high,
         sd=first.objective_sd if first and mean else None,
         seeds=first.seeds if first and mean else 1,
-        final=final,
+        final=None if final is None else float(final),
         done=seen.history.done,
         planned=seen.planned,
         schedules=schedules,
@@ -134,7 +136,7 @@ def entry_of(seen: View) -> Entry:
         seconds=seen.history.seconds,
         device=_device(seen.facts),
         created=seen.run.created,
-        troubles=(*seen.troubles, *([broken] if broken else [])),
+        troubles=(*seen.troubles, *filter(None, [seen.final.trouble, seen.final.earlier])),
         final_low=within[0],
         final_high=within[1],
     )
@@ -180,27 +182,3 @@ def _device(facts: Mapping[str, Any]) -> str | None:
     share = layout.get("gpus_per_worker") or 0
     each = f"{share * workers:g} GPU" if share else f"{workers} CPU"
     return f"{layout['slots']} x {each}"
-
-
-_Final = tuple[float | None, float | None, float | None]
-
-
-def _final(seen: View) -> tuple[_Final, str | None]:
-    """The exported model's score with its interval, and what is wrong with the file they are in:
-    a model of another configuration than the run's best has no place beside that one's score."""
-    place = f"{seen.run.best_folder.name}/{SCORES}"
-    if not bring(seen.run, place):
-        return (None, None, None), None
-    try:
-        scores = scores_of(seen.run.best_folder)
-        value = scores["metrics"].get(seen.objective)
-        if value is None:
-            return (None, None, None), None
-        winner, made_of = best(seen.rows), scores.get("hyperparameters")
-        if made_of and (winner is None or made_of != winner.hyperparameters):
-            said = f"{place} is of an earlier winner: its {seen.objective} {value:.4f} is left out"
-            return (None, None, None), said
-        low, high = (scores.get("intervals") or {}).get(seen.objective) or (None, None)
-        return (float(value), low, high), None
-    except (UserError, ValueError, TypeError, AttributeError):
-        return (None, None, None), f"{place} cannot be read"

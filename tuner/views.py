@@ -29,6 +29,16 @@ from tuner.tasks import ACCURACY, direction, find_task
 
 
 @dataclass(frozen=True)
+class Final:
+    """What metrics.json says of a run's final model, None where that is not known; `trouble` where
+    the file cannot be read, `earlier` where it is of another configuration than the run's best."""
+
+    scores: dict[str, Any] | None = None
+    trouble: str | None = None
+    earlier: str | None = None
+
+
+@dataclass(frozen=True)
 class View:
     """A run: its settings and facts (None and empty where run.yaml cannot be read), its history,
     what it is judged by, and in `troubles` what of it is not whole."""
@@ -64,24 +74,26 @@ class View:
     @property
     def scores(self) -> dict[str, Any] | None:
         """The final model's scores; None where there is none, or it is an earlier winner's."""
-        return self._final[0]
+        return self.final.scores
 
     @cached_property
-    def _final(self) -> tuple[dict[str, Any] | None, str | None]:
-        """The final model's scores, and what is wrong with the file that they are in."""
+    def final(self) -> Final:
+        """What is known of the run's final model."""
         winner, place = best(self.rows), f"{self.run.best_folder.name}/{SCORES}"
         if winner is None:
-            return None, None
+            return Final()
         try:
             if not bring(self.run, place):
-                return None, None
+                return Final()
         except (UserError, OSError):  # a store that cannot be reached
-            return None, None
+            return Final()
         try:
             scores = scores_of(self.run.best_folder)
         except UserError:
-            return None, f"{place} cannot be read: the final model's scores are not known"
-        return (scores if scores.get("hyperparameters") == winner.hyperparameters else None), None
+            return Final(trouble=f"{place} cannot be read: the final model's scores are not known")
+        if scores.get("hyperparameters", winner.hyperparameters) != winner.hyperparameters:
+            return Final(earlier=f"{place} is of an earlier winner: its scores are left out")
+        return Final(scores)
 
     @property
     def shortfall(self) -> str:
@@ -103,6 +115,7 @@ class View:
     @property
     def heading(self) -> Heading:
         """What must stand above the rows."""
+        troubles = (*self.troubles, self.comparisons.trouble, self.final.trouble)
         return heading(
             self.run.name,
             self.task,
@@ -114,7 +127,7 @@ class View:
             resume=shlex.quote(self.run.where),
             planned=self.planned,
             unknown=self.unknown,
-            troubles=(*self.troubles, *filter(None, [self.comparisons.trouble, self._final[1]])),
+            troubles=tuple(filter(None, troubles)),
             shortfall=self.shortfall,
             final=final_score(self.objective, self.scores or {}),
         )
