@@ -372,11 +372,16 @@ def test_the_leaderboard_tells_a_run_that_is_driven_from_one_that_is_not(
     capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
     run = make_run(elsewhere / "runs", "one", [0.6])
-    with hold(run):
+    whole = run.journal_file.read_text()
+    *going, end = whole.splitlines(keepends=True)
+    assert json.loads(end)["event"] == "ended"
+    for journal, driven in (("".join(going), "is running"), (whole, "what follows it goes on")):
+        run.journal_file.write_text(journal)
+        with hold(run):
+            assert run_guarded(["leaderboard"]) == 0
+            assert driven in capsys.readouterr().out
         assert run_guarded(["leaderboard"]) == 0
-        assert "is running" in capsys.readouterr().out
-    assert run_guarded(["leaderboard"]) == 0
-    assert "is running" not in capsys.readouterr().out
+        assert driven not in capsys.readouterr().out
 
 
 def test_a_stream_that_lacks_a_character_still_gets_the_list() -> None:
