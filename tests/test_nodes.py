@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from ray._private.internal_api import node_stats
@@ -259,7 +260,10 @@ def test_a_slot_of_two_workers_is_packed_where_it_fits_and_spread_where_it_does_
         if any(here) and here not in places:
             places.append(here)
         if large in living:
+            # A short trial would end before its workers, which outlive their host by some moments.
+            crew = [psutil.Process(pid) for pid in rank_processes(raylet(large))]
             hosts.remove_node(large, allow_graceful=False)
+            psutil.wait_procs(crew, timeout=30)
 
     history = search(tmp_path, toy_materials(), [configuration()], two_workers, act=act, asha=False)
     assert all_once(history, 1)
